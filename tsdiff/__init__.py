@@ -1,0 +1,1 @@
+"""Probabilistic forecasting of multivariate time series with generative models."""

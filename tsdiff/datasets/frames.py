@@ -1,0 +1,306 @@
+"""pandas, wide or long, to entries, and forecasts back to pandas.
+
+*Wide*: one row per time, one column per dimension. *Long*: several rows per time, told apart by
+``item_column`` (series that have nothing to do with each other: one entry each) or by
+``dimension_column`` (the dimensions of one multivariate series), or both.
+
+Times must ascend, without duplicates or gaps, and without a time zone: a zone with daylight saving
+makes an hourly grid irregular, and only the owner of the data knows which of the two mends
+(universal time, or dropping the zone) is right.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.datasets.entries import DataEntry, DataError, validate_entries
+from tsdiff.datasets.timegrid import to_regular_periods, to_times
+
+if TYPE_CHECKING:
+    from gluonts.model.forecast import Forecast
+
+
+@business_day_periods()
+def from_frame(
+    df: pd.DataFrame | pd.Series,
+    *,
+    freq: str | None = None,
+    time_column: str | None = None,
+    item_column: str | None = None,
+    dimension_column: str | None = None,
+    target_column: str | Sequence[str] | None = None,
+    fill_gaps: bool = False,
+) -> list[DataEntry]:
+    """Turn a DataFrame into entries.
+
+    Parameters
+    ----------
+    df
+        Wide (the default) or long, see the module's docstring. Empty cells (NaN) are missing
+        values.
+    freq
+        Time step in pandas' spelling, such as ``"h"``, ``"D"`` or ``"B"``; inferred where omitted.
+        Days without weekends are inferred as business days, ``"B"``.
+    time_column
+        Column of the times; the index where omitted.
+    item_column
+        Column that names the series: one entry for each of its values.
+    dimension_column
+        Column that names the dimension; ``target_column`` then holds the values.
+    target_column
+        Column or columns of values; all remaining ones where omitted.
+    fill_gaps
+        Insert the times that lack as rows of missing values, rather than refuse them.
+
+    Returns
+    -------
+    list of dict
+        Entries with ``target`` ``[D, time]``, ``start``, ``item_id`` and ``dimension_names``.
+
+    Raises
+    ------
+    DataError
+        Unsorted, duplicated, lacking or zone-aware times, a frequency that cannot be inferred,
+        values that are infinite or not numbers, nothing in the frame. The message says which and
+        how to mend it.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> times = pd.date_range("2024-01-01", periods=4, freq="D")
+    >>> df = pd.DataFrame({"north": [1, 2, 3, 4], "south": [5, 6, 7, 8]}, index=times)
+    >>> entry, = from_frame(df)
+    >>> entry["target"].shape, entry["start"].freqstr, entry["dimension_names"]
+    ((2, 4), 'D', ['north', 'south'])
+    """
+    df = df.to_frame() if isinstance(df, pd.Series) else df
+    if not isinstance(df, pd.DataFrame):
+        raise TypeError(f"expected a pandas DataFrame, got {type(df).__name__}")
+    if df.empty:
+        raise DataError(f"the DataFrame is empty, shape {df.shape}")
+    _require_columns(df, time_column, item_column, dimension_column, target_column)
+    if time_column is not None:
+        df = df.set_index(time_column)
+    if item_column is None:
+        items = [("0", df)]
+    else:
+        groups = df.groupby(item_column, sort=False, observed=True)
+        items = [(str(name), group.drop(columns=item_column)) for name, group in groups]
+    entries = []
+    for item_id, frame in items:
+        label = "the DataFrame" if item_column is None else f"item {item_id!r}"
+        wide = _to_wide(frame, dimension_column, target_column, label)
+        entries.append(_entry(wide, item_id, freq, fill_gaps, label))
+    return validate_entries(entries)
+
+
+def read_series(path: str | os.PathLike, **options) -> list[DataEntry]:
+    """Read entries from a CSV (``.csv``, ``.csv.gz``, ...) or Parquet file.
+
+    Parameters
+    ----------
+    path
+        The file. Parquet needs ``pip install tsdiff[parquet]``.
+    **options
+        Those of :func:`from_frame`. Without ``time_column``, the first column of a CSV file is the
+        time; a Parquet file keeps its index.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    DataError
+        An unknown kind of file, or what :func:`from_frame` refuses.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file at {path.absolute()}")
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if ".csv" in suffixes:
+        try:
+            df = pd.read_csv(path)
+        except pd.errors.EmptyDataError as error:
+            raise DataError(f"{path} is empty") from error
+        options = {"time_column": df.columns[0], **options}
+    elif {".parquet", ".pq"} & set(suffixes):
+        try:
+            df = pd.read_parquet(path)
+        except ImportError as error:
+            raise ImportError("reading Parquet needs pyarrow: pip install pyarrow") from error
+    else:
+        raise DataError(f"{path.name}: expected a .csv or .parquet file")
+    return from_frame(df, **options)
+
+
+@business_day_periods()
+def to_frame(
+    forecasts: Forecast | Iterable[Forecast],
+    quantiles: Sequence[float] = (0.1, 0.5, 0.9),
+    dimension_names: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """A tidy frame of forecasts, ready for ``to_csv``.
+
+    Parameters
+    ----------
+    forecasts
+        One GluonTS forecast or several; samples ``[N, T, D]`` or ``[N, T]``.
+    quantiles
+        Levels between 0 and 1.
+    dimension_names
+        Names of the ``D`` dimensions, ``"0"``, ``"1"``, ... by default.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``item_id, time, dimension, mean`` and one per quantile, named ``"0.1"`` and so on;
+        one row per forecast, step and dimension. ``time`` is the beginning of the step.
+
+    Raises
+    ------
+    ValueError
+        A level outside (0, 1), or as many names as do not fit the dimensions.
+    """
+    outside = [level for level in quantiles if not 0 < level < 1]
+    if outside:
+        raise ValueError(f"quantiles must lie between 0 and 1, got {outside[0]}")
+    forecasts = [forecasts] if hasattr(forecasts, "start_date") else list(forecasts)
+    frames = []
+    for position, forecast in enumerate(forecasts):
+        mean = _as_matrix(forecast.mean)
+        length, num_dims = mean.shape
+        names = [str(dim) for dim in range(num_dims)]
+        if dimension_names is not None:
+            names = [str(name) for name in dimension_names]
+        if len(names) != num_dims:
+            raise ValueError(f"{len(names)} dimension names for a forecast of {num_dims}")
+        times = to_times(pd.period_range(forecast.start_date, periods=length))
+        item_id = position if forecast.item_id is None else forecast.item_id
+        columns = {
+            "item_id": str(item_id),
+            "time": np.repeat(times.to_numpy(), num_dims),
+            "dimension": names * length,
+            "mean": mean.ravel(),
+        }
+        for level in quantiles:
+            columns[f"{level:g}"] = _as_matrix(forecast.quantile(level)).ravel()
+        frames.append(pd.DataFrame(columns))
+    if not frames:
+        return pd.DataFrame(
+            columns=["item_id", "time", "dimension", "mean", *(f"{q:g}" for q in quantiles)]
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+@business_day_periods()
+def entry_to_frame(entry: DataEntry) -> pd.DataFrame:
+    """The wide frame of an entry: times as index, one column per dimension.
+
+    ``from_frame(entry_to_frame(entry), freq=entry["start"].freqstr)`` gives the entry back.
+    """
+    target = _as_matrix(np.asarray(entry["target"]).T)
+    names = entry.get("dimension_names") or [str(dim) for dim in range(target.shape[1])]
+    times = to_times(pd.period_range(entry["start"], periods=len(target)))
+    return pd.DataFrame(target, index=times.rename("time"), columns=list(names))
+
+
+def _as_matrix(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values)
+    return values[:, np.newaxis] if values.ndim == 1 else values
+
+
+def _require_columns(df: pd.DataFrame, *wanted: str | Sequence[str] | None) -> None:
+    duplicated = df.columns[df.columns.duplicated()]
+    if len(duplicated):
+        raise DataError(f"two columns are called {duplicated[0]!r}: rename one")
+    for names in wanted:
+        for name in _as_list(names):
+            if name not in df.columns:
+                raise DataError(f"no column {name!r}; the columns are {list(df.columns)}")
+
+
+def _as_list(names: str | Sequence[str] | None) -> list[str]:
+    if names is None:
+        return []
+    return list(names) if isinstance(names, (list, tuple, pd.Index)) else [names]  # type: ignore
+
+
+def _to_wide(
+    frame: pd.DataFrame,
+    dimension_column: str | None,
+    target_column: str | Sequence[str] | None,
+    label: str,
+) -> pd.DataFrame:
+    targets = _as_list(target_column)
+    if dimension_column is None:
+        return frame[targets] if targets else frame
+    values = targets or [name for name in frame.columns if name != dimension_column]
+    if len(values) != 1:
+        raise DataError(
+            f"with dimension_column={dimension_column!r} exactly one column holds the values, "
+            f"found {values}: name it by target_column"
+        )
+    keys = pd.MultiIndex.from_arrays([frame.index, frame[dimension_column]])
+    twice = keys[keys.duplicated()]
+    if len(twice):
+        time, dimension = twice[0]
+        raise DataError(f"{label} has two values of dimension {dimension!r} at {time}: keep one")
+    _check_numeric(frame[values], label)
+    wide = frame[values[0]].set_axis(keys).unstack()  # noqa: PD010 (a pivot of one value per cell)
+    order = frame[dimension_column].unique()
+    return wide[list(order)]
+
+
+def _check_numeric(frame: pd.DataFrame, label: str) -> None:
+    for name, column in frame.items():
+        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
+            continue
+        if column.isna().all():  # an empty column comes as objects: reported as all missing later
+            continue
+        as_numbers = pd.to_numeric(column, errors="coerce")
+        bad = column[as_numbers.isna() & column.notna()]
+        example = f"first such value {bad.iloc[0]!r} at {bad.index[0]}; " if len(bad) else ""
+        raise DataError(
+            f"column {name!r} of {label} is not numeric (dtype {column.dtype}); {example}drop the "
+            "column, or convert it with pd.to_numeric(..., errors='coerce')"
+        )
+
+
+def _entry(
+    wide: pd.DataFrame, item_id: str, freq: str | None, fill_gaps: bool, label: str
+) -> DataEntry:
+    if not wide.shape[1]:
+        raise DataError(f"{label} has times but no column of values")
+    periods = to_regular_periods(wide.index, freq, label, fill_gaps=fill_gaps)
+    _check_numeric(wide, label)
+    values = wide.to_numpy(dtype=np.float64, na_value=np.nan)
+    _check_values(values, wide, label)
+    steps = (periods.asi8 - periods.asi8[0]) // periods.freq.n
+    target = np.full((wide.shape[1], steps[-1] + 1), np.nan)
+    target[:, steps] = values.T
+    return {
+        "target": target,
+        "start": periods[0],
+        "item_id": item_id,
+        "dimension_names": [str(name) for name in wide.columns],
+    }
+
+
+def _check_values(values: np.ndarray, wide: pd.DataFrame, label: str) -> None:
+    rows, dims = np.nonzero(np.isinf(values))
+    if rows.size:
+        raise DataError(
+            f"column {wide.columns[dims[0]]!r} of {label} is infinite at {wide.index[rows[0]]} "
+            f"({rows.size} such values); replace them by numbers, or by NaN where missing"
+        )
+    silent = np.flatnonzero(np.isnan(values).all(axis=0))
+    if silent.size:
+        raise DataError(
+            f"column {wide.columns[silent[0]]!r} of {label} holds no value at all: drop it"
+        )

@@ -1,1 +1,18 @@
+"""What users hold: estimators with ``fit``, predictors with ``predict``, ``save`` and ``load``."""
 
+from tsdiff.estimators.base import ESTIMATORS, GenerativeEstimator
+from tsdiff.estimators.ddpm import DDPMEstimator, TimeGradEstimator
+from tsdiff.estimators.flow_matching import FlowMatchingEstimator
+from tsdiff.estimators.predictor import GenerativePredictor, NonFiniteForecastError
+from tsdiff.estimators.saving import SavedModelError
+
+__all__ = [
+    "ESTIMATORS",
+    "DDPMEstimator",
+    "FlowMatchingEstimator",
+    "GenerativeEstimator",
+    "GenerativePredictor",
+    "NonFiniteForecastError",
+    "SavedModelError",
+    "TimeGradEstimator",
+]

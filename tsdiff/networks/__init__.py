@@ -1,1 +1,13 @@
+"""Networks ``(x, t, context) -> prediction``; they know only torch."""
 
+from __future__ import annotations
+
+from tsdiff.networks.base import Network
+from tsdiff.networks.dilated import DilatedResidualNetwork
+from tsdiff.networks.embedding import TimeEmbedding
+from tsdiff.networks.mlp import ResidualMLP
+
+NETWORKS: dict[str, type[Network]] = {"mlp": ResidualMLP, "dilated": DilatedResidualNetwork}
+"""Networks by the names that estimators understand."""
+
+__all__ = ["NETWORKS", "DilatedResidualNetwork", "Network", "ResidualMLP", "TimeEmbedding"]

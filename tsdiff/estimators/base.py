@@ -1,0 +1,209 @@
+"""What all estimators share: parameters, fitting, and the way from data to a predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from gluonts.model.estimator import Estimator
+from sklearn.base import BaseEstimator
+
+from tsdiff.decoders import Decoder
+from tsdiff.estimators import checks, prepare
+from tsdiff.estimators.model import DataFacts, ForecastModel
+from tsdiff.estimators.predictor import GenerativePredictor
+from tsdiff.networks import NETWORKS, Network
+from tsdiff.solvers import Grid, Solver
+from tsdiff.transforms import WindowSampler, load_series
+
+ESTIMATORS: dict[str, type[GenerativeEstimator]] = {}
+"""Every estimator class by name; a saved model is rebuilt from here, and from nowhere else."""
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class GenerativeEstimator(BaseEstimator, Estimator):
+    """An LSTM that conditions a generative decoder, trained by :meth:`fit`.
+
+    A subclass names its decoder in :meth:`make_decoder` and adds parameters of its own; it is
+    a dataclass, so that scikit-learn's ``get_params``, ``set_params`` and ``clone`` work.
+
+    Parameters
+    ----------
+    prediction_length
+        Steps to forecast.
+    freq
+        pandas frequency; None takes the data's.
+    context_length
+        Steps that the LSTM reads and that scale and covariance are taken from; None chooses
+        by frequency: two horizons, three seasons or 60 steps, whichever is more.
+    lags
+        Lags in steps; None chooses by frequency.
+    scaling
+        Coordinates in which the series are modelled: ``"auto"``, or one of
+        :data:`tsdiff.transforms.SCALINGS`. ``"auto"`` finds out which of last value, seasonal
+        value and level forecasts the training data best, and models what it gets wrong.
+    hidden_size, num_layers, dropout
+        The LSTM's.
+    embedding_dim
+        Width of the embedding per dimension.
+    network, network_kwargs
+        ``"mlp"`` or ``"dilated"``, and arguments for it.
+    preconditioned
+        Whether the network learns only what a Gaussian law leaves open (the default) or the
+        whole prediction, as published.
+    solver, num_steps, grid
+        Default sampler; None is the decoder's own choice. Also arguments of ``predict``.
+    batch_size, num_batches_per_epoch, max_epochs
+        Windows per update, updates per epoch, and the most epochs.
+    learning_rate, weight_decay, gradient_clip
+        Of AdamW, with a short warm-up and a cosine decay; the clip is on the norm.
+    ema_decay
+        Decay of the averaged weights, which are the ones used.
+    patience
+        Epochs without a better CRPS-sum on the validation windows before training stops.
+    num_validation_windows
+        Rolling windows held out at the end of the training data when none are given; None
+        holds out ten, or as many as fit into a fifth of the data. 0 trains on everything for
+        ``max_epochs``.
+    num_validation_samples
+        Samples per validation window.
+    seed
+        Seed of weights, windows and noise; the same seed gives the same model.
+    trainer_kwargs
+        Passed on to :class:`pytorch_lightning.Trainer`; never changed.
+    """
+
+    lead_time: ClassVar[int] = 0
+
+    prediction_length: int
+    freq: str | None = None
+    context_length: int | None = None
+    lags: Sequence[int] | None = None
+    scaling: str = "auto"
+    hidden_size: int = 64
+    num_layers: int = 2
+    dropout: float = 0.0
+    embedding_dim: int = 4
+    network: str = "mlp"
+    network_kwargs: dict[str, Any] | None = None
+    preconditioned: bool = True
+    solver: str | Solver | None = None
+    num_steps: int | None = None
+    grid: str | Grid | None = None
+    batch_size: int = 64
+    num_batches_per_epoch: int = 50
+    max_epochs: int = 40
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.99
+    patience: int = 8
+    num_validation_windows: int | None = None
+    num_validation_samples: int = 64
+    seed: int = 0
+    trainer_kwargs: dict[str, Any] | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        ESTIMATORS[cls.__name__] = cls
+
+    def make_decoder(self, network: Network, target_dim: int) -> Decoder:
+        """The decoder of events of ``target_dim`` dimensions around ``network``."""
+        raise NotImplementedError(f"{type(self).__name__} defines no make_decoder")
+
+    def fit(
+        self,
+        data: Any,
+        validation_data: Any = None,
+        *,
+        checkpoint_dir: str | Path | None = None,
+        progress: bool = True,
+    ) -> GenerativePredictor:
+        """Train on ``data`` and return a predictor.
+
+        Parameters
+        ----------
+        data
+            A GluonTS data set (targets ``[D, time]``; NaN is missing), or a DataFrame with one
+            column per dimension and a regular time index.
+        validation_data
+            Entries whose last ``prediction_length`` steps choose when to stop. Training data
+            are cut before the first of these steps. None holds out windows by itself.
+        checkpoint_dir
+            Folder for checkpoints. If it holds the checkpoint of an interrupted run, that run
+            is continued, and ends as if it had never been interrupted.
+        progress
+            Whether to show progress bars.
+
+        Raises
+        ------
+        DataError
+            If the data can't be used: the message says why and how to mend it.
+        ValueError
+            If a parameter is out of range.
+        TrainingDivergedError
+            If the loss becomes NaN or infinite.
+        """
+        from tsdiff.estimators import training
+
+        checks.check_parameters(self)
+        entries = prepare.as_entries(data, self.freq)
+        facts = prepare.gather_facts(
+            entries,
+            prediction_length=self.prediction_length,
+            freq=self.freq,
+            context_length=self.context_length,
+            lags=self.lags,
+            scaling=self.scaling,
+        )
+        if validation_data is None:
+            held_out = prepare.hold_out(entries, facts, self.num_validation_windows)
+        else:
+            held_out = prepare.as_entries(validation_data, self.freq)
+            checks.check_compatible(held_out, facts, needed=facts.prediction_length + 1)
+        entries = prepare.cut_before(entries, held_out, facts.prediction_length)
+        series = load_series(entries, facts.freq, 0)
+        sampler = WindowSampler(series, facts.past_length, facts.prediction_length)
+        model = self.build_model(facts)
+        prepare.fit_statistics(model, series, sampler, self.seed)
+        history = training.train(
+            model,
+            sampler,
+            prepare.validation_set(held_out, facts) if held_out else None,
+            training.TrainingOptions.of(self),
+            trainer_kwargs=dict(self.trainer_kwargs or {}),
+            checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir),
+            progress=progress,
+        )
+        return GenerativePredictor(self, model, history)
+
+    def train(
+        self, training_data: Any, validation_data: Any = None, **kwargs: Any
+    ) -> GenerativePredictor:
+        """GluonTS' name for :meth:`fit`."""
+        return self.fit(training_data, validation_data, **kwargs)
+
+    def build_model(self, facts: DataFacts) -> ForecastModel:
+        """An untrained model, its weights drawn from ``seed``."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return ForecastModel(
+                facts,
+                self._decoder_around_network,
+                hidden_size=self.hidden_size,
+                num_layers=self.num_layers,
+                dropout=self.dropout,
+                embedding_dim=self.embedding_dim,
+            )
+
+    def sampler_defaults(self) -> dict[str, Any]:
+        """``solver``, ``num_steps`` and ``grid``, where the user has chosen them."""
+        chosen = {"solver": self.solver, "num_steps": self.num_steps, "grid": self.grid}
+        return {name: value for name, value in chosen.items() if value is not None}
+
+    def _decoder_around_network(self, target_dim: int, context_dim: int) -> Decoder:
+        network = NETWORKS[self.network](target_dim, context_dim, **(self.network_kwargs or {}))
+        return self.make_decoder(network, target_dim)

@@ -1,0 +1,146 @@
+"""The border: parameters and data are checked here, before any training starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tsdiff.datasets import DataError
+from tsdiff.estimators.model import DataFacts
+from tsdiff.networks import NETWORKS
+from tsdiff.solvers import as_grid, as_solver
+from tsdiff.solvers.base import check_steps
+from tsdiff.transforms import SCALINGS
+from tsdiff.transforms.lags import base_frequency
+
+if TYPE_CHECKING:
+    from tsdiff.estimators.base import GenerativeEstimator
+
+_POSITIVE_INTEGERS = (
+    "prediction_length",
+    "hidden_size",
+    "num_layers",
+    "embedding_dim",
+    "batch_size",
+    "num_batches_per_epoch",
+    "max_epochs",
+    "patience",
+)
+
+
+def check_parameters(estimator: GenerativeEstimator) -> None:
+    """Raise a ValueError that names the first parameter out of range."""
+    for name in _POSITIVE_INTEGERS:
+        _positive_integer(name, getattr(estimator, name))
+    if estimator.context_length is not None:
+        _positive_integer("context_length", estimator.context_length)
+    if estimator.num_validation_samples < 2:
+        raise ValueError(
+            f"num_validation_samples must be at least 2, got {estimator.num_validation_samples}"
+        )
+    windows = estimator.num_validation_windows
+    if windows is not None and (isinstance(windows, bool) or int(windows) != windows or windows < 0):
+        raise ValueError(
+            f"num_validation_windows must be None or an integer of at least 0, got {windows!r}"
+        )
+    for lag in estimator.lags or ():
+        _positive_integer("every lag", lag)
+    if estimator.lags is not None and not len(estimator.lags):
+        raise ValueError("lags must name at least one lag, or be None to choose by frequency")
+    for name, choices in (("scaling", ("auto", *SCALINGS)), ("network", tuple(NETWORKS))):
+        if getattr(estimator, name) not in choices:
+            raise ValueError(
+                f"unknown {name} {getattr(estimator, name)!r}: expected one of "
+                f"{', '.join(choices)}"
+            )
+    if not 0.0 <= estimator.dropout < 1.0:
+        raise ValueError(f"dropout must lie in [0, 1), got {estimator.dropout}")
+    if not 0.0 <= estimator.ema_decay < 1.0:
+        raise ValueError(f"ema_decay must lie in [0, 1), got {estimator.ema_decay}")
+    if not estimator.learning_rate > 0.0:
+        raise ValueError(f"learning_rate must be positive, got {estimator.learning_rate}")
+    if estimator.freq is not None:
+        base_frequency(estimator.freq)
+    check_sampler(estimator.solver, estimator.num_steps, estimator.grid)
+
+
+def check_sampler(solver: Any, num_steps: Any, grid: Any) -> None:
+    """Raise if the solver or grid is unknown, or the number of steps isn't a positive integer."""
+    if solver is not None:
+        as_solver(solver)
+    if num_steps is not None:
+        check_steps(num_steps)
+    if grid is not None:
+        as_grid(grid)
+
+
+def check_compatible(
+    entries: Sequence[dict[str, Any]], facts: DataFacts, *, needed: int = 1, future: int = 0
+) -> None:
+    """Raise a DataError if entries don't fit the data that a model was or will be trained on.
+
+    Parameters
+    ----------
+    needed
+        Fewest steps that an entry must have.
+    future
+        Steps beyond the target's end for which dynamic covariates must be known.
+    """
+    for position, entry in enumerate(entries):
+        label = f"series {entry.get('item_id', position)!r}"
+        dims, length = entry["target"].shape
+        if dims != facts.target_dim:
+            raise DataError(
+                f"{label} has {dims} dimensions, and the model was made for {facts.target_dim}"
+            )
+        if entry["start"].freqstr != facts.freq:
+            raise DataError(
+                f"{label} has frequency {entry['start'].freqstr!r}, and the model was made for "
+                f"{facts.freq!r}: resample it"
+            )
+        if length < needed:
+            raise DataError(f"{label} has {length} steps, and at least {needed} are needed")
+        _check_covariates(entry, label, facts, length + future)
+
+
+def _check_covariates(
+    entry: dict[str, Any], label: str, facts: DataFacts, length: int
+) -> None:
+    dynamic = np.asarray(entry.get("feat_dynamic_real", np.zeros((0, length))))
+    if len(dynamic) != facts.num_dynamic_real:
+        raise DataError(
+            f"{label} has {len(dynamic)} rows of feat_dynamic_real, and the model was made for "
+            f"{facts.num_dynamic_real}"
+        )
+    if len(dynamic) and dynamic.shape[1] < length:
+        raise DataError(
+            f"feat_dynamic_real of {label} ends after {dynamic.shape[1]} steps, and must be "
+            f"known for {length}: the history and the {facts.prediction_length} steps to forecast"
+        )
+    static = len(np.asarray(entry.get("feat_static_real", ())))
+    if static != facts.num_static_real:
+        raise DataError(
+            f"{label} has {static} feat_static_real, and the model was made for "
+            f"{facts.num_static_real}"
+        )
+    categories = np.asarray(entry.get("feat_static_cat", ()), dtype=int)
+    if len(categories) != len(facts.cardinalities):
+        raise DataError(
+            f"{label} has {len(categories)} feat_static_cat, and the model was made for "
+            f"{len(facts.cardinalities)}"
+        )
+    for column, (category, cardinality) in enumerate(
+        zip(categories, facts.cardinalities, strict=True)
+    ):
+        if not 0 <= category < cardinality:
+            raise DataError(
+                f"feat_static_cat[{column}] of {label} is {category}, and training saw the "
+                f"categories 0 to {cardinality - 1}"
+            )
+
+
+def _positive_integer(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")

@@ -1,0 +1,233 @@
+"""Coordinates, encoder and decoder joined: loss of a training window, samples of the future."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tsdiff.decoders import Decoder
+from tsdiff.encoders import LSTMEncoder
+from tsdiff.encoders.lstm import repeat_state
+from tsdiff.transforms import SCALINGS, Coordinates, Frame, InputLayer, Window
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What an estimator has learned of its data before training; all widths follow from it.
+
+    Attributes
+    ----------
+    target_dim, freq, prediction_length, context_length
+        D, pandas frequency, T and C.
+    lags, season
+        In steps.
+    scaling
+        One of :data:`tsdiff.transforms.SCALINGS`.
+    num_features
+        Calendar features and dynamic covariates together.
+    num_dynamic_real, num_static_real
+        Numbers of covariates.
+    cardinalities
+        Categories of each static categorical covariate.
+    dimension_names
+        Names of the D dimensions.
+    """
+
+    target_dim: int
+    freq: str
+    prediction_length: int
+    context_length: int
+    lags: tuple[int, ...]
+    season: int
+    scaling: str
+    num_features: int
+    num_dynamic_real: int
+    num_static_real: int
+    cardinalities: tuple[int, ...]
+    dimension_names: tuple[str, ...]
+
+    @property
+    def past_length(self) -> int:
+        """Steps of past that a window needs: the context, and what lags and reference reach."""
+        reference = SCALINGS[self.scaling][0]
+        reach = {"last": 1, "season": self.season}.get(reference, 0)
+        return self.context_length + max(self.lags) + reach
+
+
+class ForecastModel(nn.Module):
+    """An LSTM reads the past in whitened coordinates; a decoder draws the next step.
+
+    Parameters
+    ----------
+    facts
+        The data's facts.
+    make_decoder
+        ``(target_dim, context_dim) -> Decoder``.
+    hidden_size, num_layers, dropout
+        The LSTM's.
+    embedding_dim
+        Width of the embedding per dimension.
+    """
+
+    feature_mean: Tensor
+    feature_std: Tensor
+    static_mean: Tensor
+    static_std: Tensor
+
+    def __init__(
+        self,
+        facts: DataFacts,
+        make_decoder: Callable[[int, int], Decoder],
+        *,
+        hidden_size: int,
+        num_layers: int,
+        dropout: float,
+        embedding_dim: int,
+    ):
+        super().__init__()
+        self.facts = facts
+        dims = facts.target_dim
+        self.coordinates = Coordinates(*SCALINGS[facts.scaling], dims, facts.season)
+        self.inputs = InputLayer(
+            self.coordinates.num_signals * dims,
+            dims,
+            facts.lags,
+            facts.num_features,
+            facts.num_static_real,
+            facts.cardinalities,
+            embedding_dim,
+        )
+        self.encoder = LSTMEncoder(self.inputs.output_dim, hidden_size, num_layers, dropout)
+        self.decoder = make_decoder(dims, self.encoder.context_dim)
+        self.register_buffer("feature_mean", torch.zeros(facts.num_features))
+        self.register_buffer("feature_std", torch.ones(facts.num_features))
+        self.register_buffer("static_mean", torch.zeros(facts.num_static_real))
+        self.register_buffer("static_std", torch.ones(facts.num_static_real))
+
+    def loss(self, window: Window, generator: torch.Generator) -> Tensor:
+        """Mean decoder loss over the observed future values of training windows."""
+        context, events, known = self._teacher_forced(window)
+        loss = self.decoder.loss(events, context, generator=generator)
+        return (loss * known).sum() / known.sum().clamp_min(1.0)
+
+    def future_residuals(self, window: Window) -> tuple[Tensor, Tensor]:
+        """Residuals to be modelled and their mask, ``[B · T, 1, D]`` each."""
+        frame = self._frame(window)
+        z, known = self.coordinates(window.target, window.observed, frame)
+        horizon = self.facts.prediction_length
+        return _rows(z[:, -horizon:]), _rows(known[:, -horizon:])
+
+    @torch.no_grad()
+    def sample(
+        self,
+        window: Window,
+        num_samples: int,
+        generators: Sequence[torch.Generator],
+        **sampler: Any,
+    ) -> Tensor:
+        """Draw futures, one generator per window.
+
+        Parameters
+        ----------
+        window
+            ``B`` windows without future.
+        num_samples
+            N.
+        generators
+            B generators: a window's samples depend on its own alone.
+        **sampler
+            ``solver``, ``num_steps`` and ``grid`` of the decoder.
+
+        Returns
+        -------
+        Tensor
+            ``[B, N, T, D]``, float64.
+        """
+        context_length = self.facts.context_length
+        frame = self._frame(window)
+        z, known = self.coordinates(window.target, window.observed, frame)
+        past_values = window.target[:, self.coordinates.reach :]
+        past_signals = self.coordinates.signals(z, past_values, known, frame)
+        features = self._features(window)
+        static = self._static(window, frame)
+
+        past_inputs = self._unrolled(past_signals, features[:, : window.target.shape[1]], static)
+        _, state = self.encoder.encode(past_inputs[:, -context_length:])
+        state = repeat_state(state, num_samples)
+        static = static.repeat_interleave(num_samples, dim=0)
+
+        values: list[Tensor] = []
+        signals: list[Tensor] = []
+
+        def at(step: int, drawn: list[Tensor], past: Tensor) -> Tensor:
+            """Step of the future (0, 1, …) or, negative, of the past, ``[B · N, 1, ·]``."""
+            if step >= 0:
+                return drawn[step]
+            column = past.shape[1] + step
+            return past[:, column : column + 1].repeat_interleave(num_samples, dim=0)
+
+        for step in range(self.facts.prediction_length):
+            lagged = self.inputs.lagged(lambda lag, i=step: at(i - lag, signals, past_signals))
+            here = at(step - self.facts.prediction_length, [], features)
+            context, state = self.encoder.step(self.inputs(lagged, here, static), state)
+            z = self.decoder.sample(context, generator=generators, **sampler)
+            reach = self.coordinates.reach
+            reference = at(step - reach, values, window.target) if reach else None
+            value = self.coordinates.inverse(z, frame, reference)
+            values.append(value)
+            signals.append(self.coordinates.signals(z, value, torch.ones_like(value), frame))
+        return torch.cat(values, dim=1).unflatten(0, (-1, num_samples))
+
+    def _teacher_forced(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+        """Contexts, events and masks of all future steps, ``[B · T, 1, ·]`` each."""
+        horizon = self.facts.prediction_length
+        frame = self._frame(window)
+        z, known = self.coordinates(window.target, window.observed, frame)
+        values = window.target[:, self.coordinates.reach :]
+        signals = self.coordinates.signals(z, values, known, frame)
+        inputs = self._unrolled(signals, self._features(window), self._static(window, frame))
+        contexts, _ = self.encoder.encode(inputs)
+        dtype = contexts.dtype
+        return (
+            _rows(contexts[:, -horizon:]),
+            _rows(z[:, -horizon:].to(dtype)),
+            _rows(known[:, -horizon:].to(dtype)),
+        )
+
+    def _unrolled(self, signals: Tensor, features: Tensor, static: Tensor) -> Tensor:
+        """Encoder inputs of all steps whose lags are there, ``[B, W - max(lags), I]``."""
+        furthest = max(self.facts.lags)
+        length = signals.shape[1] - furthest
+        lagged = self.inputs.lagged(
+            lambda lag: signals[:, furthest - lag : furthest - lag + length]
+        )
+        return self.inputs(lagged, features[:, -length:], static)
+
+    def _context(self, tensor: Tensor) -> Tensor:
+        """The context of ``[B, P (+ T), D]``, with what the reference reaches back to."""
+        past = self.facts.past_length
+        return tensor[:, past - self.facts.context_length - self.coordinates.reach : past]
+
+    def _frame(self, window: Window) -> Frame:
+        return self.coordinates.frame(self._context(window.target), self._context(window.observed))
+
+    def _features(self, window: Window) -> Tensor:
+        return (window.features - self.feature_mean) / self.feature_std
+
+    def _static(self, window: Window, frame: Frame) -> Tensor:
+        return self.inputs.static(
+            frame,
+            self.coordinates.typical_scale,
+            self._context(window.observed),
+            (window.static_real - self.static_mean) / self.static_std,
+            window.static_cat,
+        )
+
+
+def _rows(steps: Tensor) -> Tensor:
+    """``[B, T, ·] -> [B · T, 1, ·]``: each step an event of its own, series by series."""
+    return steps.flatten(0, 1).unsqueeze(1)

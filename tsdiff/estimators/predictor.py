@@ -1,0 +1,182 @@
+"""What a fitted estimator becomes: forecasts, and a model that can be saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from gluonts.model.forecast import SampleForecast
+from gluonts.model.predictor import Predictor, RepresentablePredictor
+
+from tsdiff.datasets import to_frame
+from tsdiff.estimators import checks, prepare, saving
+from tsdiff.estimators.model import ForecastModel
+from tsdiff.random import seeded
+from tsdiff.solvers import Grid, Solver
+from tsdiff.transforms import forecast_windows, load_series
+
+if TYPE_CHECKING:
+    from tsdiff.estimators.base import GenerativeEstimator
+
+_FORECAST = 101
+
+
+class NonFiniteForecastError(RuntimeError):
+    """Samples were NaN or infinite."""
+
+
+class GenerativePredictor(RepresentablePredictor):
+    """A trained model.
+
+    Attributes
+    ----------
+    estimator
+        The estimator that made it.
+    model
+        The network, on the CPU.
+    facts
+        What was learned of the data before training.
+    history
+        Losses and validation scores per epoch; epoch 0 is the untrained model.
+    """
+
+    def __init__(
+        self,
+        estimator: GenerativeEstimator,
+        model: ForecastModel,
+        history: list[dict[str, float]] | None = None,
+    ):
+        super().__init__(prediction_length=model.facts.prediction_length)
+        self.estimator, self.model, self.facts = estimator, model.eval(), model.facts
+        self.history = history or []
+
+    def predict(  # type: ignore[override]
+        self,
+        dataset: Any,
+        num_samples: int = 100,
+        *,
+        quantiles: Sequence[float] | None = None,
+        solver: str | Solver | None = None,
+        num_steps: int | None = None,
+        grid: str | Grid | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+        device: str | torch.device = "cpu",
+    ) -> Any:
+        """Forecast the ``prediction_length`` steps after each series.
+
+        Parameters
+        ----------
+        dataset
+            A GluonTS data set, or a DataFrame as for ``fit``. NaN is missing; a series shorter
+            than the context is taken as unobserved before its start.
+        num_samples
+            Samples per series.
+        quantiles
+            Levels in (0, 1). If given, the result is a DataFrame with one row per series, time
+            and dimension, and columns for the mean and each quantile.
+        solver, num_steps, grid
+            How samples are drawn; any solver that the decoder's process allows, whatever it
+            was trained with. None takes the estimator's.
+        seed
+            The same seed gives the same forecast, however many series are forecast together.
+        batch_size
+            Series per batch: memory, not results, depends on it.
+        device
+            Where to compute.
+
+        Returns
+        -------
+        Iterator of SampleForecast, or DataFrame
+            Samples are ``[num_samples, prediction_length, D]``.
+
+        Raises
+        ------
+        DataError
+            If the data don't fit the model.
+        ValueError
+            If a solver, grid, number or quantile makes no sense.
+        NonFiniteForecastError
+            If samples are NaN or infinite.
+        """
+        checks.check_sampler(solver, num_steps, grid)
+        for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
+            checks._positive_integer(name, value)
+        entries = prepare.as_entries(dataset, self.facts.freq)
+        checks.check_compatible(entries, self.facts, future=self.prediction_length)
+        sampler = {"solver": solver, "num_steps": num_steps, "grid": grid}
+        forecasts = self._forecasts(entries, num_samples, sampler, seed, batch_size, device)
+        if quantiles is None:
+            return forecasts
+        return to_frame(
+            list(forecasts), quantiles=list(quantiles), dimension_names=self.facts.dimension_names
+        )
+
+    def _forecasts(
+        self,
+        entries: list[dict[str, Any]],
+        num_samples: int,
+        sampler: dict[str, Any],
+        seed: int,
+        batch_size: int,
+        device: str | torch.device,
+    ) -> Iterator[SampleForecast]:
+        horizon = self.prediction_length
+        model = self.model.to(device)
+        numbered = iter(enumerate(entries))
+        while batch := list(islice(numbered, batch_size)):
+            series = load_series([entry for _, entry in batch], self.facts.freq, horizon)
+            window = forecast_windows(series, self.facts.past_length, horizon).to(device)
+            generators = [seeded(seed, _FORECAST, number, device=device) for number, _ in batch]
+            samples = model.sample(window, num_samples, generators, **sampler).cpu().numpy()
+            if not np.isfinite(samples).all():
+                raise NonFiniteForecastError(
+                    "samples are NaN or infinite: the model diverged in training, or the solver "
+                    "took too few steps. Try more steps, another solver, or train again with a "
+                    "lower learning_rate"
+                )
+            for one, drawn in zip(series, samples, strict=True):
+                yield SampleForecast(drawn, one.start + len(one), item_id=one.item_id)
+        self.model.cpu()
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to a folder: ``config.json`` and ``model.safetensors``, no pickle."""
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        saving.save(self, folder)
+
+    @classmethod
+    def load(cls, path: str | Path) -> GenerativePredictor:
+        """Read a model that :meth:`save` wrote. Nothing in the folder is executed."""
+        return saving.load(Path(path))
+
+    def serialize(self, path: Path) -> None:
+        """GluonTS' name for :meth:`save`."""
+        Predictor.serialize(self, path)
+        self.save(path)
+
+    @classmethod
+    def deserialize(cls, path: Path, **kwargs: Any) -> GenerativePredictor:
+        """GluonTS' name for :meth:`load`."""
+        return cls.load(path)
+
+    def __eq__(self, other: object) -> bool:
+        """Same configuration and same weights."""
+        if not isinstance(other, GenerativePredictor):
+            return NotImplemented
+        mine, theirs = self.model.state_dict(), other.model.state_dict()
+        return (
+            saving.configuration(self) == saving.configuration(other)
+            and mine.keys() == theirs.keys()
+            and all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+__all__ = ["GenerativePredictor", "NonFiniteForecastError"]

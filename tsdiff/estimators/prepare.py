@@ -1,0 +1,224 @@
+"""From what users hand in to what training needs: facts, windows and a held-out set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tsdiff.datasets import DataError, from_frame, rolling_windows, validate_entries
+from tsdiff.datasets.windows import truncate
+from tsdiff.estimators.model import DataFacts, ForecastModel
+from tsdiff.random import seeded
+from tsdiff.transforms import (
+    SCALINGS,
+    Series,
+    Window,
+    WindowSampler,
+    choose_scaling,
+    default_context_length,
+    default_lags,
+    forecast_windows,
+    load_series,
+    num_calendar_features,
+    season_length,
+)
+
+# At most this share of the shortest series is held out for validation when nothing else is said.
+_LARGEST_HOLDOUT = 0.2
+_DEFAULT_WINDOWS = 10
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """Windows held out of training.
+
+    Attributes
+    ----------
+    past
+        V windows without future, for samples.
+    full
+        The same windows with their future, for the loss.
+    truth, observed
+        The future and its mask, ``[V, T, D]``.
+    """
+
+    past: Window
+    full: Window
+    truth: Tensor
+    observed: Tensor
+
+
+def as_entries(data: Any, freq: str | None = None) -> list[dict[str, Any]]:
+    """Validated entries of a GluonTS data set, a DataFrame, or a benchmark's ``train``."""
+    if isinstance(data, pd.DataFrame):
+        return from_frame(data, freq=freq)
+    if isinstance(data, pd.Series):
+        return from_frame(data.to_frame(), freq=freq)
+    return validate_entries(data)
+
+
+def gather_facts(
+    entries: Sequence[dict[str, Any]],
+    *,
+    prediction_length: int,
+    freq: str | None,
+    context_length: int | None,
+    lags: Sequence[int] | None,
+    scaling: str,
+) -> DataFacts:
+    """Everything that widths follow from; arguments that are None are chosen by frequency.
+
+    Raises
+    ------
+    DataError
+        If the data's frequency is not the one asked for.
+    """
+    first = entries[0]
+    found = first["start"].freqstr
+    if freq is not None and pd.tseries.frequencies.to_offset(freq).freqstr != found:
+        raise DataError(
+            f"the estimator was made for freq={freq!r}, and the data have {found!r}: leave freq "
+            "out to take the data's, or resample the data"
+        )
+    target_dim = first["target"].shape[0]
+    context_length = context_length or default_context_length(found, prediction_length)
+    lags = tuple(sorted(set(default_lags(found) if lags is None else lags)))
+    season = season_length(found)
+    dynamic = np.asarray(first.get("feat_dynamic_real", np.zeros((0, 0))))
+    categories = [np.asarray(entry.get("feat_static_cat", ()), dtype=int) for entry in entries]
+    if scaling == "auto":
+        series = load_series(entries, found, 0)
+        scaling = choose_scaling(series, prediction_length, context_length, season)
+    names = first.get("dimension_names") or [str(i) for i in range(target_dim)]
+    return DataFacts(
+        target_dim=target_dim,
+        freq=found,
+        prediction_length=prediction_length,
+        context_length=context_length,
+        lags=lags,
+        season=season,
+        scaling=scaling,
+        num_features=num_calendar_features(found) + len(dynamic),
+        num_dynamic_real=len(dynamic),
+        num_static_real=len(np.asarray(first.get("feat_static_real", ()))),
+        cardinalities=tuple(int(column.max()) + 1 for column in np.stack(categories).T),
+        dimension_names=tuple(str(name) for name in names),
+    )
+
+
+def hold_out(
+    entries: list[dict[str, Any]], facts: DataFacts, num_windows: int | None
+) -> list[dict[str, Any]]:
+    """Rolling validation windows at the end of the training data; empty if there's no room.
+
+    By default ten windows, or as many as fit into a fifth of the shortest series.
+    """
+    horizon = facts.prediction_length
+    if num_windows is None:
+        shortest = min(entry["target"].shape[1] for entry in entries)
+        num_windows = min(_DEFAULT_WINDOWS, int(_LARGEST_HOLDOUT * shortest) // horizon)
+    if num_windows == 0:
+        return []
+    return rolling_windows(entries, horizon, num_windows)
+
+
+def cut_before(
+    entries: list[dict[str, Any]], validation: list[dict[str, Any]], horizon: int
+) -> list[dict[str, Any]]:
+    """The entries up to the first step that validation forecasts, so that none leaks.
+
+    Raises
+    ------
+    DataError
+        If nothing is left to train on.
+    """
+    if not validation:
+        return entries
+    cutoff = min(entry["start"] + (entry["target"].shape[1] - horizon) for entry in validation)
+    kept = []
+    for entry in entries:
+        length = entry["target"].shape[1]
+        before = min(length, (cutoff - entry["start"]).n)
+        if before > horizon:
+            kept.append(truncate(entry, before))
+    if not kept:
+        longest = max(entry["target"].shape[1] for entry in entries)
+        raise DataError(
+            f"no training data are left before the validation windows, which start at {cutoff}: "
+            f"the longest series has {longest} steps. Give more history, fewer validation "
+            "windows (num_validation_windows, 0 for none), or a shorter horizon"
+        )
+    return kept
+
+
+def validation_set(entries: list[dict[str, Any]], facts: DataFacts) -> ValidationSet:
+    """Tensors of the validation windows."""
+    horizon, past = facts.prediction_length, facts.past_length
+    series = load_series(entries, facts.freq, 0)
+    full = forecast_windows(series, past + horizon, 0)
+    short = Window(
+        full.target[:, :past],
+        full.observed[:, :past],
+        full.features,
+        full.static_real,
+        full.static_cat,
+    )
+    return ValidationSet(short, full, full.target[:, past:], full.observed[:, past:])
+
+
+def fit_statistics(
+    model: ForecastModel, series: Sequence[Series], sampler: WindowSampler, seed: int
+) -> None:
+    """Set everything in the model that is estimated in closed form from training data.
+
+    Covariate means and spreads, the typical size of residuals, and the moments of the events
+    that the decoder will see.
+    """
+    _standardize_covariates(model, series)
+    coordinates = model.coordinates
+    reach = coordinates.reach
+    changes = [s.target[reach:] - s.target[: len(s) - reach] if reach else s.target for s in series]
+    known = [s.observed[reach:] * s.observed[: len(s) - reach] for s in series]
+    change, weight = np.concatenate(changes), np.concatenate(known)
+    if SCALINGS[model.facts.scaling] == ("zero", "mean"):
+        typical = (np.abs(change) * weight).sum(0) / np.maximum(weight.sum(0), 1)
+    else:
+        centre = 0.0
+        if coordinates.reference == "level":
+            centre = (change * weight).sum(0) / np.maximum(weight.sum(0), 1)
+        typical = np.sqrt(((change - centre) ** 2 * weight).sum(0) / np.maximum(weight.sum(0), 1))
+    coordinates.typical_scale.copy_(torch.from_numpy(np.maximum(typical, 1e-12)))
+
+    count = max(16, min(512, 2**22 // (sampler.length * model.facts.target_dim)))
+    window = sampler.draw(count, seeded(seed, 17))
+    z, seen = (tensor.flatten(0, 1) for tensor in model.future_residuals(window))
+    n = seen.sum(0).clamp_min(1.0)
+    mean = (z * seen).sum(0) / n
+    centred = (z - mean) * seen
+    # Divided by a common n, so that the matrix stays positive semi-definite with gaps.
+    covariance = centred.T @ centred / n.max()
+    model.decoder.set_data_moments(mean, covariance)
+
+
+def _standardize_covariates(model: ForecastModel, series: Sequence[Series]) -> None:
+    facts = model.facts
+    dynamic = facts.num_features - facts.num_dynamic_real
+    if facts.num_dynamic_real:
+        values = np.concatenate([s.features[: len(s), dynamic:] for s in series])
+        model.feature_mean[dynamic:] = torch.from_numpy(values.mean(0))
+        model.feature_std[dynamic:] = torch.from_numpy(_safe_std(values))
+    if facts.num_static_real:
+        values = np.stack([s.static_real for s in series])
+        model.static_mean.copy_(torch.from_numpy(values.mean(0)))
+        model.static_std.copy_(torch.from_numpy(_safe_std(values)))
+
+
+def _safe_std(values: np.ndarray) -> np.ndarray:
+    std = values.std(0)
+    return np.where(std > 1e-12, std, 1.0).astype(np.float32)

@@ -1,0 +1,128 @@
+"""Models on disk: ``config.json`` for what they are, ``model.safetensors`` for what they know."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+
+from tsdiff import solvers
+from tsdiff._version import __version__
+from tsdiff.estimators.model import DataFacts
+from tsdiff.solvers import Grid, Solver
+
+if TYPE_CHECKING:
+    from tsdiff.estimators.predictor import GenerativePredictor
+
+FORMAT = 1
+CONFIG, TENSORS = "config.json", "model.safetensors"
+# Lightning's settings say how a model was trained, and may hold anything: they stay behind.
+_NOT_SAVED = {"trainer_kwargs"}
+
+
+class SavedModelError(ValueError):
+    """A folder that holds no model that can be loaded."""
+
+
+def configuration(predictor: GenerativePredictor) -> dict[str, Any]:
+    """Everything that rebuilds the model but its tensors, as JSON values.
+
+    Raises
+    ------
+    SavedModelError
+        If a parameter can't be written as JSON.
+    """
+    parameters = {
+        name: _to_json(name, value)
+        for name, value in predictor.estimator.get_params(deep=False).items()
+        if name not in _NOT_SAVED
+    }
+    return {
+        "format": FORMAT,
+        "tsdiff": __version__,
+        "estimator": type(predictor.estimator).__name__,
+        "parameters": parameters,
+        "data": dataclasses.asdict(predictor.facts)
+        | {
+            "lags": list(predictor.facts.lags),
+            "cardinalities": list(predictor.facts.cardinalities),
+            "dimension_names": list(predictor.facts.dimension_names),
+        },
+    }
+
+
+def save(predictor: GenerativePredictor, folder: Path) -> None:
+    """Write both files; the configuration last, so that it is there only if all is."""
+    config = configuration(predictor) | {"history": predictor.history}
+    text = json.dumps(config, indent=2)
+    tensors = {name: t.contiguous() for name, t in predictor.model.state_dict().items()}
+    save_file(tensors, folder / TENSORS)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def load(folder: Path) -> GenerativePredictor:
+    """Rebuild a predictor from a folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    SavedModelError
+        If the configuration isn't ours, is newer than this version, or names an estimator
+        that isn't known.
+    """
+    from tsdiff.estimators.base import ESTIMATORS
+    from tsdiff.estimators.predictor import GenerativePredictor
+
+    for name in (CONFIG, TENSORS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"no saved model in {folder}: {name} is missing")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        version, kind, data = config["format"], config["estimator"], dict(config["data"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SavedModelError(f"{folder / CONFIG} is not the configuration of a model") from error
+    if version != FORMAT:
+        raise SavedModelError(
+            f"{folder} has format {version}, and this version of tsdiff ({__version__}) reads "
+            f"format {FORMAT}; it was written by tsdiff {config.get('tsdiff')}"
+        )
+    if kind not in ESTIMATORS:
+        raise SavedModelError(
+            f"unknown estimator {kind!r}: expected one of {', '.join(sorted(ESTIMATORS))}. If "
+            "it is your own, import the module that defines it before loading"
+        )
+    for name in ("lags", "cardinalities", "dimension_names"):
+        data[name] = tuple(data[name])
+    parameters = {name: _from_json(value) for name, value in config["parameters"].items()}
+    estimator = ESTIMATORS[kind](**parameters)
+    model = estimator.build_model(DataFacts(**data))
+    model.load_state_dict(load_file(folder / TENSORS))
+    return GenerativePredictor(estimator, model, config.get("history"))
+
+
+def _to_json(name: str, value: Any) -> Any:
+    if isinstance(value, (Solver, Grid)):
+        return {"class": type(value).__name__, "parameters": dataclasses.asdict(value)}
+    if isinstance(value, (np.integer, np.floating)):
+        return value.item()
+    if isinstance(value, (tuple, range, np.ndarray)):
+        value = [_to_json(name, item) for item in value]
+    try:
+        json.dumps(value)
+    except TypeError as error:
+        raise SavedModelError(f"parameter {name}={value!r} can't be saved as JSON") from error
+    return value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {"class", "parameters"}:
+        kind = getattr(solvers, value["class"], None)
+        if not (isinstance(kind, type) and issubclass(kind, (Solver, Grid))):
+            raise SavedModelError(f"unknown solver or grid {value['class']!r}")
+        return kind(**value["parameters"])
+    return value

@@ -1,0 +1,323 @@
+"""Training, with Lightning underneath: validation by samples, early stopping, exact resume.
+
+All randomness of a training step is a function of (seed, step): windows, noise and dropout are
+drawn from generators that are made anew at every step. A run that is killed and resumed from
+its last checkpoint therefore ends with the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    TQDMProgressBar,
+)
+from torch import Tensor
+
+from tsdiff.estimators.model import ForecastModel
+from tsdiff.estimators.prepare import ValidationSet
+from tsdiff.random import seeded
+from tsdiff.transforms import WindowSampler
+
+MONITOR = "validation_crps_sum"
+_WINDOWS, _NOISE, _DROPOUT, _VALIDATION = range(4)
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How long and how fast to train; see the estimators for the meaning of each."""
+
+    batch_size: int
+    num_batches_per_epoch: int
+    max_epochs: int
+    learning_rate: float
+    weight_decay: float
+    gradient_clip: float
+    ema_decay: float
+    patience: int
+    num_validation_samples: int
+    seed: int
+
+    @classmethod
+    def of(cls, estimator: Any) -> TrainingOptions:
+        """The options among an estimator's parameters."""
+        return cls(**{field.name: getattr(estimator, field.name) for field in fields(cls)})
+
+
+def ensemble_crps_sum(samples: Tensor, truth: Tensor, observed: Tensor) -> float:
+    """CRPS of the sum over observed dimensions, over the sum's mean size.
+
+    The fair ensemble estimator (Ferro 2014, eq. 8), by sorting.
+
+    Parameters
+    ----------
+    samples
+        ``[V, N, T, D]``.
+    truth, observed
+        ``[V, T, D]``.
+    """
+    ensemble = (samples * observed.unsqueeze(1)).sum(-1).sort(dim=1).values
+    target = (truth * observed).sum(-1)
+    n = ensemble.shape[1]
+    error = (ensemble - target.unsqueeze(1)).abs().mean(1)
+    ranks = torch.arange(1, n + 1, dtype=ensemble.dtype, device=ensemble.device)
+    weights = (2.0 * ranks - n - 1.0) / (n * max(n - 1, 1))
+    crps = error - (weights.view(1, -1, 1) * ensemble).sum(1)
+    size = target.abs().sum()
+    return float(crps.sum() / size if size > 0 else crps.mean())
+
+
+class TrainingModule(pl.LightningModule):
+    """One forecast model under Lightning."""
+
+    def __init__(
+        self,
+        model: ForecastModel,
+        sampler: WindowSampler,
+        validation: ValidationSet | None,
+        options: TrainingOptions,
+    ):
+        super().__init__()
+        self.model = model
+        self.history: list[dict[str, float]] = []
+        self._sampler, self._validation, self._options = sampler, validation, options
+        self._losses: list[Tensor] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrainingModule:
+        # Weight averaging keeps a copy of the weights; the data need no second one.
+        copy = TrainingModule(
+            deepcopy(self.model, memo), self._sampler, self._validation, self._options
+        )
+        memo[id(self)] = copy
+        return copy
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        options = self._options
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+        total = options.max_epochs * options.num_batches_per_epoch
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, WarmCosine(total))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def training_step(self, batch: int, batch_idx: int) -> Tensor:
+        options, step, rank = self._options, self.global_step, self.global_rank
+        window = self._sampler.draw(
+            options.batch_size, seeded(options.seed, _WINDOWS, step, rank)
+        ).to(self.device)
+        noise = seeded(options.seed, _NOISE, step, rank, device=self.device)
+        with dropout_seed(seeded(options.seed, _DROPOUT, step, rank).initial_seed(), self.device):
+            loss = self.model.loss(window, noise)
+        if not torch.isfinite(loss):
+            raise TrainingDivergedError(
+                f"the training loss became {loss.item()} at update {step + 1} "
+                f"(epoch {self.current_epoch + 1}). Usual mends: a lower learning_rate (now "
+                f"{options.learning_rate}), a lower gradient_clip (now {options.gradient_clip}), "
+                "or scaling='standard'; look for extreme outliers in the data"
+            )
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_start(self) -> None:
+        if self._validation is not None and self.current_epoch == 0 and not self.history:
+            self.history.append({"epoch": 0.0, MONITOR: self._score()})
+
+    def on_train_epoch_start(self) -> None:
+        self._losses.clear()
+
+    def validation_step(self, batch: int, batch_idx: int) -> None:
+        assert self._validation is not None
+        generator = seeded(self._options.seed, _VALIDATION, device=self.device)
+        loss = self.model.loss(self._validation.full.to(self.device), generator)
+        entry = {"epoch": self.current_epoch + 1.0, "validation_loss": float(loss)}
+        entry[MONITOR] = self._score()
+        if not self.trainer.sanity_checking:
+            self.history.append(entry)
+        self.log(MONITOR, entry[MONITOR], prog_bar=True, batch_size=1)
+        self.log("validation_loss", entry["validation_loss"], batch_size=1)
+
+    def on_train_epoch_end(self) -> None:
+        loss = float(torch.stack(self._losses).mean())
+        self.log("train_loss", loss, prog_bar=True, batch_size=1)
+        if self._validation is None:
+            self.history.append({"epoch": self.current_epoch + 1.0})
+        self.history[-1]["train_loss"] = loss
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = list(checkpoint["history"])
+
+    def _score(self) -> float:
+        """CRPS-sum of samples on the validation windows, with the same noise every time."""
+        assert self._validation is not None
+        training = self.model.training
+        self.model.eval()
+        validation, options = self._validation, self._options
+        generators = [
+            seeded(options.seed, _VALIDATION, i, device=self.device)
+            for i in range(len(validation.truth))
+        ]
+        samples = self.model.sample(
+            validation.past.to(self.device), options.num_validation_samples, generators
+        )
+        self.model.train(training)
+        return ensemble_crps_sum(samples.cpu(), validation.truth, validation.observed)
+
+
+class WarmCosine:
+    """Learning-rate factor: linear over the first 2 %, then half a cosine down to 1 %."""
+
+    def __init__(self, total: int):
+        self.total, self.warm = total, max(1, total // 50)
+
+    def __call__(self, step: int) -> float:
+        rise = min(1.0, (step + 1) / self.warm)
+        progress = min(1.0, step / max(1, self.total))
+        return rise * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress)))
+
+
+@contextmanager
+def dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the generator that dropout uses, and put it back as it was."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def train(
+    model: ForecastModel,
+    sampler: WindowSampler,
+    validation: ValidationSet | None,
+    options: TrainingOptions,
+    *,
+    trainer_kwargs: dict[str, Any],
+    checkpoint_dir: Path | None,
+    progress: bool,
+) -> list[dict[str, float]]:
+    """Train ``model`` in place, leaving it with the best averaged weights.
+
+    "Best" is by CRPS-sum on the validation windows, the untrained model taking part: where
+    training helps nothing, nothing is changed. Without validation windows the last averaged
+    weights stay.
+
+    Parameters
+    ----------
+    checkpoint_dir
+        Where checkpoints are kept; a run found there is resumed. None uses a temporary folder.
+
+    Returns
+    -------
+    list of dict
+        Losses and scores per epoch; epoch 0 is the untrained model.
+
+    Raises
+    ------
+    TrainingDivergedError
+        If the loss becomes NaN or infinite.
+    """
+    untrained = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    module = TrainingModule(model, sampler, validation, options)
+    with tempfile.TemporaryDirectory() as scratch, _quiet(progress):
+        folder = scratch if checkpoint_dir is None else str(checkpoint_dir)
+        checkpoints = ModelCheckpoint(
+            folder,
+            filename="best",
+            monitor=None if validation is None else MONITOR,
+            save_last=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        own: list[Callback] = [EMAWeightAveraging(decay=options.ema_decay), checkpoints]
+        if validation is not None:
+            own.append(
+                EarlyStopping(
+                    MONITOR, patience=options.patience, check_on_train_epoch_end=True, strict=True
+                )
+            )
+        settings = dict(
+            max_epochs=options.max_epochs,
+            gradient_clip_val=options.gradient_clip,
+            accelerator="auto",
+            devices=1,
+            logger=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            enable_progress_bar=progress,
+        )
+        settings.update(trainer_kwargs)
+        settings["callbacks"] = [*own, *_as_list(trainer_kwargs.get("callbacks"))]
+        if settings["enable_progress_bar"]:
+            settings["callbacks"].append(TQDMProgressBar(leave=False))
+        trainer = pl.Trainer(**settings)
+        last = Path(folder) / "last.ckpt"
+        trainer.fit(
+            module,
+            train_dataloaders=range(options.num_batches_per_epoch),
+            val_dataloaders=None if validation is None else range(1),
+            ckpt_path=str(last) if last.exists() else None,
+            weights_only=True,
+        )
+        if validation is not None:
+            _keep_best(model, module.history, checkpoints.best_model_path, untrained)
+    model.cpu().eval()
+    return module.history
+
+
+def _keep_best(
+    model: ForecastModel,
+    history: list[dict[str, float]],
+    best_checkpoint: str,
+    untrained: dict[str, Tensor],
+) -> None:
+    trained = min((entry[MONITOR] for entry in history[1:]), default=math.inf)
+    if not best_checkpoint or trained > history[0][MONITOR]:
+        model.load_state_dict(untrained)
+        return
+    state = torch.load(best_checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items()})
+
+
+def _as_list(callbacks: Any) -> list[Callback]:
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+
+
+@contextmanager
+def _quiet(progress: bool) -> Iterator[None]:
+    """Keep Lightning's advice on workers, devices and loggers from the user's screen."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.WARNING if progress else logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric")
+            warnings.filterwarnings("ignore", message=r".*num_workers.*|.*LeafSpec.*")
+            yield
+    finally:
+        logger.setLevel(level)

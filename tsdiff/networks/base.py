@@ -1,0 +1,27 @@
+"""The contract of a denoising network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """``(x [B, T, D], t [B, 1, 1], context [B, T, H]) -> [B, T, D]``.
+
+    ``t`` may also be ``[1, 1, 1]``, one time for all rows. The output starts at exactly zero,
+    so that a preconditioned decoder begins as the Gaussian it is preconditioned on.
+
+    Parameters of every subclass: ``target_dim`` (D) and ``context_dim`` (H), then its own.
+    """
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        return self.bind(context)(x, t)
+
+    def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """``(x, t) -> prediction`` for one context.
+
+        What depends on the context alone is computed here, once for a whole run of a solver.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no bind(context)")

@@ -1,0 +1,72 @@
+"""Residual MLP whose blocks are modulated by noise time and context.
+
+Every layer sees all target dimensions at once, so that their joint law is learned directly,
+and an evaluation is a handful of matrix products: at 8 dimensions some thirty times cheaper
+than a dilated convolutional network over the dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tsdiff.networks.base import Network
+from tsdiff.networks.embedding import TimeEmbedding
+
+
+class ResidualMLP(Network):
+    """``h ← h + W_2 silu(W_1 (norm(h) (1 + scale) + shift))``, ``num_blocks`` times.
+
+    ``scale`` and ``shift`` are sums of a projection of the context and one of the embedded
+    time (feature-wise modulation, Perez et al. 2018): the first is computed once per context,
+    the second once per time.
+
+    Parameters
+    ----------
+    target_dim, context_dim
+        D and H.
+    width
+        Hidden width; None takes the power of two next above D, between 64 and 512.
+    num_blocks
+        Number of residual blocks.
+    """
+
+    def __init__(
+        self, target_dim: int, context_dim: int, width: int | None = None, num_blocks: int = 3
+    ):
+        super().__init__()
+        if width is None:
+            width = min(512, max(64, 1 << (target_dim - 1).bit_length()))
+        self.width, self.num_blocks = width, num_blocks
+        modulation = 2 * width * num_blocks
+        self.time = TimeEmbedding(width)
+        self.time_modulation = nn.Linear(width, modulation)
+        self.context_modulation = nn.Sequential(
+            nn.Linear(context_dim, width), nn.SiLU(), nn.Linear(width, modulation)
+        )
+        self.inlet = nn.Linear(target_dim, width)
+        self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(num_blocks))
+        self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(num_blocks))
+        self.outlet = nn.Linear(width, target_dim)
+        for layer in (self.outlet, *self.second):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        from_context = self.context_modulation(context)
+
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            modulation = from_context + self.time_modulation(self.time(t))
+            scales, shifts = modulation.unflatten(-1, (2, self.num_blocks, self.width)).unbind(-3)
+            h = self.inlet(x)
+            for first, second, scale, shift in zip(
+                self.first, self.second, scales.unbind(-2), shifts.unbind(-2), strict=True
+            ):
+                modulated = torch.addcmul(shift, F.layer_norm(h, (self.width,)), 1.0 + scale)
+                h = h + second(F.silu(first(modulated)))
+            return self.outlet(F.silu(h))
+
+        return predict

@@ -1,0 +1,253 @@
+r"""Affine Gaussian paths: the common ground of diffusion and flow matching.
+
+.. math:: x_t = a(t)\,x_0 + b(t)\,\varepsilon, \qquad \varepsilon \sim N(0, I),
+   \qquad a(0) = 1,\; b(0) = 0.
+
+``t = 0`` is data and ``t = 1`` the source. Every quantity of the model family follows from
+``a``, ``b`` and their derivatives: the velocity ``a' x_0 + b' ε`` of the probability-flow ODE,
+the score ``-ε / b``, and the diffusion coefficient ``g² = 2 b (a b' - a' b) / a`` of the
+stochastic differential equation with these marginals (Song et al. 2021, eq. 13; Lipman et al.
+2023, thm. 3).
+
+Shapes: events are ``[B, T, D]``, times broadcast against them as ``[B, 1, 1]``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tsdiff.random import Randomness, standard_normal
+
+PREDICTIONS = ("noise", "data", "score", "velocity")
+"""What a network may predict and a solver may ask for; each follows from any other."""
+
+
+class Coefficients(NamedTuple):
+    """Signal ``a``, noise level ``b`` and their derivatives in ``t``, shaped like ``t``."""
+
+    a: Tensor
+    b: Tensor
+    da: Tensor
+    db: Tensor
+
+    @property
+    def wronskian(self) -> Tensor:
+        """``δ = a b' - a' b``, the determinant of (x, velocity) as functions of (x_0, ε)."""
+        return self.a * self.db - self.da * self.b
+
+
+class PathSample(NamedTuple):
+    """A draw ``x`` from the path at time ``t`` with the noise and velocity that belong to it."""
+
+    x: Tensor
+    noise: Tensor
+    velocity: Tensor
+
+
+class AffinePath(nn.Module):
+    """Base of all scalar affine Gaussian paths; a subclass gives :meth:`coefficients`.
+
+    Attributes
+    ----------
+    t_min, t_max
+        Times at which fields are evaluated and training times drawn are clipped to this
+        interval: ``b'`` diverges at 0 where ``b ~ √t``, the drift at 1 where ``a(1) = 0``.
+    """
+
+    t_min: float = 1e-4
+    t_max: float = 1.0
+
+    def coefficients(self, t: Tensor) -> Coefficients:
+        """``a, b, a', b'`` at ``t``. Derivatives are finite on ``[t_min, t_max]``."""
+        raise NotImplementedError(f"{type(self).__name__} defines no coefficients(t)")
+
+    def clip(self, t: Tensor) -> Tensor:
+        """``t`` moved into ``[t_min, t_max]``: the only place where times are clipped."""
+        return t.clamp(self.t_min, self.t_max)
+
+    def sample(self, x0: Tensor, t: Tensor, *, generator: Randomness = None) -> PathSample:
+        """Draw ``x_t`` given data.
+
+        Parameters
+        ----------
+        x0
+            Data, ``[B, T, D]``.
+        t
+            Times in [0, 1], ``[B, 1, 1]``; row ``i`` of ``t`` belongs to row ``i`` of ``x0``.
+        """
+        noise = standard_normal(x0, generator)
+        k = self.coefficients(t)
+        return PathSample(k.a * x0 + k.b * noise, noise, k.da * x0 + k.db * noise)
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        """Native diffusion coefficient ``g(t) = √(2 b δ / a)``, shaped like ``t``."""
+        k = self.coefficients(t)
+        return (2.0 * k.b * k.wronskian / k.a).clamp_min(0.0).sqrt()
+
+    def convert(self, value: Tensor, x: Tensor, t: Tensor, *, given: str, wanted: str) -> Tensor:
+        """Turn one prediction at ``(x, t)`` into another.
+
+        Parameters
+        ----------
+        value, x
+            The prediction and the point it was made at, ``[B, T, D]``.
+        given, wanted
+            Two of :data:`PREDICTIONS`.
+        """
+        k = self.coefficients(t)
+        return express(wanted, *decompose(given, value, x, k), k)
+
+
+def decompose(given: str, value: Tensor, x: Tensor, k: Coefficients) -> tuple[Tensor, Tensor]:
+    """The pair ``(x_0, ε)`` that a prediction of kind ``given`` at ``x`` implies."""
+    if given == "noise":
+        return (x - k.b * value) / k.a, value
+    if given == "data":
+        return value, (x - k.a * value) / k.b
+    if given == "score":
+        noise = -k.b * value
+        return (x - k.b * noise) / k.a, noise
+    if given == "velocity":
+        delta = k.wronskian
+        return (k.db * x - k.b * value) / delta, (k.a * value - k.da * x) / delta
+    raise ValueError(_unknown_prediction(given))
+
+
+def express(wanted: str, data: Tensor, noise: Tensor, k: Coefficients) -> Tensor:
+    """The prediction of kind ``wanted`` that the pair ``(x_0, ε)`` amounts to."""
+    if wanted == "noise":
+        return noise
+    if wanted == "data":
+        return data
+    if wanted == "score":
+        return -noise / k.b
+    if wanted == "velocity":
+        return k.da * data + k.db * noise
+    raise ValueError(_unknown_prediction(wanted))
+
+
+def check_prediction(kind: str) -> str:
+    """``kind`` itself if it is one of :data:`PREDICTIONS`, else a ValueError."""
+    if kind not in PREDICTIONS:
+        raise ValueError(_unknown_prediction(kind))
+    return kind
+
+
+def _unknown_prediction(kind: object) -> str:
+    return f"unknown prediction {kind!r}: expected one of {', '.join(PREDICTIONS)}"
+
+
+class Linear(AffinePath):
+    """Straight lines between data and noise: ``a = 1 - t``, ``b = t``.
+
+    Rectified flow (Liu et al. 2023) and conditional optimal transport (Lipman et al. 2023).
+    """
+
+    t_max = 1.0 - 1e-4
+
+    def coefficients(self, t: Tensor) -> Coefficients:
+        one = torch.ones_like(t)
+        return Coefficients(1.0 - t, t, -one, one)
+
+
+class _VPBase(AffinePath):
+    """``a = exp(-½ B(t))``, ``b² = 1 - a²`` for an integrated rate ``B``; ``g² = β``."""
+
+    def rate(self, t: Tensor) -> Tensor:
+        """``β(t)``."""
+        raise NotImplementedError
+
+    def integrated_rate(self, t: Tensor) -> Tensor:
+        """``B(t) = ∫₀ᵗ β``."""
+        raise NotImplementedError
+
+    def coefficients(self, t: Tensor) -> Coefficients:
+        beta, integral = self.rate(t), self.integrated_rate(t)
+        a = torch.exp(-0.5 * integral)
+        b = torch.sqrt(-torch.expm1(-integral))
+        # b' diverges at t = 0; the floor keeps it finite there and changes nothing beyond.
+        floor = math.sqrt(torch.finfo(t.dtype).tiny)
+        return Coefficients(a, b, -0.5 * beta * a, 0.5 * beta * a * a / b.clamp_min(floor))
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        return self.rate(t).sqrt()
+
+
+class VariancePreserving(_VPBase):
+    """The VP process of score-based models (Song et al. 2021, eq. 11).
+
+    ``β(t) = β_min + t^r (β_max - β_min)``; ``r = 1`` is the usual linear schedule.
+
+    Parameters
+    ----------
+    beta_min, beta_max
+        Rates at ``t = 0`` and ``t = 1``, ``0 < beta_min <= beta_max``.
+    exponent
+        ``r > 0``.
+    """
+
+    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0, exponent: float = 1.0):
+        super().__init__()
+        if not 0.0 < beta_min <= beta_max:
+            raise ValueError(
+                f"expected 0 < beta_min <= beta_max, got beta_min={beta_min}, beta_max={beta_max}"
+            )
+        if exponent <= 0.0:
+            raise ValueError(f"exponent must be positive, got {exponent}")
+        self.beta_min, self.beta_max, self.exponent = beta_min, beta_max, exponent
+
+    def rate(self, t: Tensor) -> Tensor:
+        return self.beta_min + t**self.exponent * (self.beta_max - self.beta_min)
+
+    def integrated_rate(self, t: Tensor) -> Tensor:
+        r = self.exponent
+        return self.beta_min * t + (self.beta_max - self.beta_min) * t ** (r + 1) / (r + 1)
+
+
+class DiscreteDDPM(_VPBase):
+    """The discrete chain of DDPM (Ho et al. 2020, eq. 4) as a path in continuous time.
+
+    At ``t = n / num_steps`` it is the chain itself, ``a² = ᾱ_n = Π (1 - β_k)``; between grid
+    points ``log ᾱ`` is interpolated linearly, which makes it a VP process with a
+    piecewise-constant rate, so that every solver can run on it.
+
+    Parameters
+    ----------
+    num_steps
+        Length of the chain (100 in TimeGrad, 150 in VSDM's baseline).
+    beta_min, beta_max
+        First and last variance of the linear schedule, ``0 < beta_min <= beta_max < 1``.
+    """
+
+    cumulative: Tensor
+
+    def __init__(self, num_steps: int = 100, beta_min: float = 1e-4, beta_max: float = 0.1):
+        super().__init__()
+        if num_steps < 1:
+            raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+        if not 0.0 < beta_min <= beta_max < 1.0:
+            raise ValueError(
+                "expected 0 < beta_min <= beta_max < 1, "
+                f"got beta_min={beta_min}, beta_max={beta_max}"
+            )
+        self.num_steps = num_steps
+        betas = torch.linspace(beta_min, beta_max, num_steps, dtype=torch.float64)
+        steps = torch.cat([torch.zeros(1, dtype=torch.float64), -torch.log1p(-betas)])
+        self.register_buffer("cumulative", steps.cumsum(0), persistent=False)
+
+    def _cell(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        position = t * self.num_steps
+        cell = (position.ceil().long() - 1).clamp(0, self.num_steps - 1)
+        left, right = self.cumulative[cell].to(t.dtype), self.cumulative[cell + 1].to(t.dtype)
+        return position - cell, left, right - left
+
+    def rate(self, t: Tensor) -> Tensor:
+        return self._cell(t)[2] * self.num_steps
+
+    def integrated_rate(self, t: Tensor) -> Tensor:
+        fraction, left, width = self._cell(t)
+        return left + fraction * width

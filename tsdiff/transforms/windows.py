@@ -1,0 +1,140 @@
+"""Windows of series as tensors, gathered by index: no transformation runs twice.
+
+pytorch-ts and GluonTS re-transform a whole series for every training window, which takes two
+thirds of their training step. Here the series are laid end to end once, and a batch is one
+fancy index into them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsdiff.transforms.series import Series
+
+
+class Window(NamedTuple):
+    """A batch of windows.
+
+    Attributes
+    ----------
+    target, observed
+        ``[B, P + T, D]`` float64: P steps of past (context and what lags reach back to) and T
+        of future; windows to forecast have T = 0.
+    features
+        ``[B, P + H, F]`` float32, H the horizon.
+    static_real, static_cat
+        ``[B, S]`` float32 and ``[B, C]`` int64.
+    """
+
+    target: Tensor
+    observed: Tensor
+    features: Tensor
+    static_real: Tensor
+    static_cat: Tensor
+
+    def to(self, device: torch.device | str) -> Window:
+        return Window(*(tensor.to(device) for tensor in self))
+
+
+class WindowSampler:
+    """Random training windows from all series, each position equally likely.
+
+    Parameters
+    ----------
+    series
+        What to draw from. A series longer than one window gives all its windows; one with at
+        least ``horizon + 1`` steps is padded on the left with unobserved steps.
+    past_length, horizon
+        P and T.
+
+    Raises
+    ------
+    ValueError
+        If no series is long enough.
+    """
+
+    def __init__(self, series: Sequence[Series], past_length: int, horizon: int):
+        self.length = past_length + horizon
+        usable = [s for s in series if len(s) > horizon]
+        if not usable:
+            longest = max((len(s) for s in series), default=0)
+            raise ValueError(
+                f"no series is long enough to train on: the longest has {longest} steps, and a "
+                f"horizon of {horizon} needs at least {horizon + 1}. Forecast fewer steps or "
+                "give more data"
+            )
+        padded = [_pad_left(s, self.length) for s in usable]
+        lengths = np.array([len(s) for s in padded])
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        counts = lengths - self.length + 1
+        self._starts = torch.from_numpy(
+            np.concatenate([np.arange(n) + o for n, o in zip(counts, offsets, strict=False)])
+        )
+        self._owners = torch.from_numpy(np.repeat(np.arange(len(padded)), counts))
+        self._target = torch.from_numpy(np.concatenate([s.target for s in padded]))
+        self._observed = torch.from_numpy(np.concatenate([s.observed for s in padded]))
+        self._features = torch.from_numpy(
+            np.concatenate([s.features[: len(s)] for s in padded])
+        )
+        self._static_real = torch.from_numpy(np.stack([s.static_real for s in padded]))
+        self._static_cat = torch.from_numpy(np.stack([s.static_cat for s in padded]))
+        self._steps = torch.arange(self.length)
+
+    def __len__(self) -> int:
+        """How many different windows there are."""
+        return len(self._starts)
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Window:
+        """``batch_size`` windows, drawn with replacement."""
+        return self.take(torch.randint(len(self), (batch_size,), generator=generator))
+
+    def take(self, which: Tensor) -> Window:
+        """The windows of the given numbers, ``[B]`` int64."""
+        index = self._starts[which].unsqueeze(1) + self._steps
+        owner = self._owners[which]
+        return Window(
+            self._target[index],
+            self._observed[index],
+            self._features[index],
+            self._static_real[owner],
+            self._static_cat[owner],
+        )
+
+
+def forecast_windows(series: Sequence[Series], past_length: int, horizon: int) -> Window:
+    """The last ``past_length`` steps of every series, with features for the horizon beyond."""
+    padded = [_pad_left(s, past_length) for s in series]
+    return Window(
+        torch.from_numpy(np.stack([s.target[-past_length:] for s in padded])),
+        torch.from_numpy(np.stack([s.observed[-past_length:] for s in padded])),
+        torch.from_numpy(
+            np.stack([s.features[len(s) - past_length : len(s) + horizon] for s in padded])
+        ),
+        torch.from_numpy(np.stack([s.static_real for s in padded])),
+        torch.from_numpy(np.stack([s.static_cat for s in padded])),
+    )
+
+
+def _pad_left(series: Series, length: int) -> Series:
+    missing = length - len(series)
+    if missing <= 0:
+        return series
+
+    def repeat_first(array: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.repeat(array[:1], missing, axis=0), array])
+
+    unobserved = np.zeros((missing, series.target.shape[1]))
+    return Series(
+        target=repeat_first(series.target),
+        observed=np.concatenate([unobserved, series.observed]),
+        features=repeat_first(series.features),
+        static_real=series.static_real,
+        static_cat=series.static_cat,
+        start=series.start - missing,
+        item_id=series.item_id,
+    )

@@ -23,7 +23,8 @@ from typing import Any
 
 from tsdiff.datasets.catalog import DatasetInfo
 
-CHUNK = 1 << 18
+READ_CHUNK = 1 << 18
+NETWORK_CHUNK = 1 << 14  # what of a chunk came before a connection broke is lost: keep it small
 TIMEOUT = (10.0, 60.0)  # seconds to connect, seconds between two bytes
 
 
@@ -61,7 +62,7 @@ def verify(path: Path, info: DatasetInfo) -> None:
     sha256 = hashlib.sha256()
     git = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(READ_CHUNK):
             sha256.update(chunk)
             git.update(chunk)
     if info.git_lfs:
@@ -280,7 +281,7 @@ class _ResumingDownloader:
                 self.part.open("ab" if offset else "wb") as file,
                 _bar(self.info.archive, offset, offset + length, self.progress) as advance,
             ):
-                for chunk in response.iter_content(CHUNK):
+                for chunk in response.iter_content(NETWORK_CHUNK):
                     file.write(chunk)
                     advance(len(chunk))
         received = self._size() - offset

@@ -160,7 +160,8 @@ def to_frame(
     -------
     DataFrame
         Columns ``item_id, time, dimension, mean`` and one per quantile, named ``"0.1"`` and so on;
-        one row per forecast, step and dimension. ``time`` is the beginning of the step.
+        one row per forecast, step and dimension. ``time`` is the beginning of the step, or
+        the day that names a week.
 
     Raises
     ------
@@ -202,6 +203,7 @@ def to_frame(
 def entry_to_frame(entry: DataEntry) -> pd.DataFrame:
     """The wide frame of an entry: times as index, one column per dimension.
 
+    Times stand for the beginning of a step, or for a week by the day that names it.
     ``from_frame(entry_to_frame(entry), freq=entry["start"].freqstr)`` gives the entry back.
     """
     target = _as_matrix(np.asarray(entry["target"]).T)

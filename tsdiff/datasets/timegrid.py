@@ -6,6 +6,8 @@ business days alike, and as fast as numpy.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 
@@ -13,7 +15,7 @@ from tsdiff.datasets.entries import DataError
 
 
 def to_times(periods: pd.PeriodIndex) -> pd.DatetimeIndex:
-    """The times at which periods begin.
+    """The times at which periods begin; for weeks the day that names them, their last.
 
     Business days are converted by way of days: pandas deprecates the direct route, and is slow
     on it.
@@ -24,6 +26,8 @@ def to_times(periods: pd.PeriodIndex) -> pd.DatetimeIndex:
         if np.array_equal(periods.asi8, np.arange(start, start + end)):
             days = np.busday_offset(first, np.arange(end), roll="forward")
             return pd.DatetimeIndex(days.astype("datetime64[ns]"))
+    if periods.freqstr.split("-")[0].lstrip("0123456789") == "W":
+        return periods.to_timestamp(how="end").normalize()
     return periods.to_timestamp(how="start")
 
 
@@ -83,7 +87,10 @@ def _to_times_or_periods(index: pd.Index, label: str) -> pd.DatetimeIndex | pd.P
         )
     else:
         try:
-            times = pd.DatetimeIndex(pd.to_datetime(index))
+            with warnings.catch_warnings():
+                # Text without a common format: whether it can be read is all that matters here.
+                warnings.filterwarnings("ignore", "Could not infer format", UserWarning)
+                times = pd.DatetimeIndex(pd.to_datetime(index))
         except (ValueError, TypeError, OverflowError) as error:
             raise DataError(
                 f"the times of {label} cannot be read ({str(error).splitlines()[0]}): name the "

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from gluonts.dataset.util import forecast_start
+from gluonts.evaluation import make_evaluation_predictions
+from gluonts.model.forecast import SampleForecast
+from gluonts.model.predictor import RepresentablePredictor
+
+from tsdiff.datasets import (
+    DataError,
+    UnknownDatasetError,
+    ecb,
+    fetch,
+    get_dataset,
+    get_info,
+    list_datasets,
+    split_window,
+    validate_entries,
+)
+from tsdiff.datasets.businessdays import business_day_periods
+
+OFFLINE = ("ecb_exchange_rate", "seasonal_var")
+
+
+def lengths(entries):
+    return [entry["target"].shape[1] for entry in entries]
+
+
+def check_convention(data):
+    """What every benchmark keeps, whatever its size."""
+    info, horizon = data.metadata, data.metadata.prediction_length
+    everything = [*data.train, *data.validation, *data.test]
+    assert all(entry["target"].shape[0] == info.target_dim for entry in everything)
+    assert all(entry["start"].freqstr == info.freq for entry in everything)
+    assert all(entry["dimension_names"] == list(info.dimension_names) for entry in everything)
+    end = lengths(data.train)[0]
+    assert lengths(data.validation)[-1] == end
+    assert lengths(data.test) == [end + horizon * (n + 1) for n in range(info.num_test_windows)]
+    assert np.diff(lengths(data.validation)).tolist() == [horizon] * (
+        info.num_validation_windows - 1
+    )
+    whole = data.test[-1]["target"]
+    for entry in everything:
+        np.testing.assert_array_equal(entry["target"], whole[:, : entry["target"].shape[1]])
+    validate_entries(everything)
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_offline_data_sets_keep_the_convention(name):
+    check_convention(get_dataset(name))
+
+
+def test_seasonal_var_has_the_announced_size():
+    data = get_dataset("seasonal_var")
+    assert data.train[0]["target"].shape == (8, 4000)
+    assert len(data.test) == 50
+    again = get_dataset("seasonal_var").test[-1]["target"]
+    np.testing.assert_array_equal(again, data.test[-1]["target"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_ecb_rates():
+    data = get_dataset("ecb_exchange_rate")
+    assert data.metadata.dimension_names == ecb.CURRENCIES
+    assert data.train[0]["target"].shape == (8, 5264)
+    assert lengths(data.test) == [5294, 5324, 5354, 5384, 5414]
+    assert data.metadata.notes == ()
+    assert str(data.train[0]["start"]) == "2005-04-01"
+    rates = data.test[-1]["target"]
+    assert np.isfinite(rates).all()
+    np.testing.assert_array_equal(
+        rates[:, 0], [1.6803, 0.68665, 1.5736, 1.5527, 10.7255, 139.07, 1.8239, 2.1449]
+    )
+    np.testing.assert_array_equal(rates[[1, 5], -1], [0.8726, 184.09])
+
+
+def test_ecb_holidays_carry_the_last_rate_forward():
+    rates, _ = ecb.load_ecb_rates()
+    assert rates.loc["2025-12-25":"2025-12-26"].eq(rates.loc["2025-12-24"]).all(axis=None)
+    assert (rates.index.dayofweek < 5).all()
+
+
+def shortened_history(monkeypatch, change):
+    history = ecb._read_history()
+    monkeypatch.setattr(ecb, "_read_history", lambda: change(history))
+
+
+def test_an_older_package_is_noted(monkeypatch):
+    shortened_history(monkeypatch, lambda table: table.loc[:"2024-11-21"])
+    data = get_dataset("ecb_exchange_rate")
+    assert "ends on 2024-11-21" in data.metadata.notes[0]
+    assert np.isfinite(data.test[-1]["target"]).all()
+
+
+def test_an_incomplete_package_is_an_error(monkeypatch):
+    shortened_history(monkeypatch, lambda table: table.drop(columns="JPY"))
+    with pytest.raises(DataError, match=r"lack \['JPY'\]"):
+        get_dataset("ecb_exchange_rate")
+
+
+def test_an_unknown_name_meets_its_neighbours():
+    with pytest.raises(UnknownDatasetError, match=r"^no data set is called.*'exchange_rate'"):
+        get_dataset("exchange_rates")
+    with pytest.raises(KeyError):
+        get_info("")
+
+
+def test_every_archive_of_the_catalog_can_be_verified():
+    archives = [info for info in list_datasets() if info.archive]
+    assert {info.name for info in archives} == {
+        "exchange_rate", "solar", "electricity", "traffic", "taxi", "wiki",
+    }  # fmt: skip
+    for info in archives:
+        assert info.sha256 or info.git_blob
+        assert info.url.startswith("https://")
+        assert info.url.endswith(info.archive)
+        with business_day_periods():
+            pd.Period("2020-01-01", freq=info.freq)
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_what_is_not_downloaded_cannot_be_fetched(name, tmp_path):
+    with pytest.raises(ValueError, match="get_dataset"):
+        fetch(get_info(name), cache=tmp_path)
+
+
+def test_importing_is_light():
+    code = "import sys, tsdiff.datasets; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"pooch", "requests", "torch", "lightning", "matplotlib", "rich", "gluonts"}
+    assert not heavy & set(done.stdout.split())
+
+
+@pytest.mark.archive
+@business_day_periods()
+def test_exchange_rate(archive_mirror, tmp_path):
+    data = get_dataset("exchange_rate", mirror=archive_mirror, cache=tmp_path)
+    check_convention(data)
+    assert data.train[0]["target"].shape == (8, 6071)
+    assert lengths(data.test) == [6101, 6131, 6161, 6191, 6221]
+    assert lengths(data.validation) == [5951, 5981, 6011, 6041, 6071]
+    assert data.train[0]["target"][0, :3].tolist() == [0.7855, 0.7818, 0.7867]
+    assert str(forecast_start(data.train[0])) == "2013-04-09"
+    assert data.metadata.notes == ()
+
+
+class LastValue(RepresentablePredictor):
+    """The shortest predictor that GluonTS accepts."""
+
+    def predict_item(self, item):
+        samples = np.tile(item["target"][:, -1], (1, self.prediction_length, 1))
+        return SampleForecast(samples, forecast_start(item), item["item_id"])
+
+
+@pytest.mark.archive
+@business_day_periods()
+def test_gluonts_judges_forecasts_of_the_test_windows(archive_mirror, tmp_path):
+    data = get_dataset("exchange_rate", mirror=archive_mirror, cache=tmp_path)
+    predictor = LastValue(prediction_length=data.metadata.prediction_length)
+    forecasts, truths = make_evaluation_predictions(data.test, predictor, num_samples=1)
+    for forecast, truth, window in zip(forecasts, truths, data.test, strict=True):
+        history, future = split_window(window, data.metadata.prediction_length)
+        assert forecast.start_date == forecast_start(history)
+        np.testing.assert_array_equal(forecast.samples[0, 0], history["target"][:, -1])
+        np.testing.assert_array_equal(truth.loc[forecast.index].T, future)

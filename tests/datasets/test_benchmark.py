@@ -10,6 +10,7 @@ from gluonts.dataset.util import forecast_start
 from gluonts.evaluation import make_evaluation_predictions
 from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import RepresentablePredictor
+from pandas.tseries.frequencies import to_offset
 
 from tsdiff.datasets import (
     DataError,
@@ -36,7 +37,7 @@ def check_convention(data):
     info, horizon = data.metadata, data.metadata.prediction_length
     everything = [*data.train, *data.validation, *data.test]
     assert all(entry["target"].shape[0] == info.target_dim for entry in everything)
-    assert all(entry["start"].freqstr == info.freq for entry in everything)
+    assert {entry["start"].freq for entry in everything} == {to_offset(info.freq)}
     assert all(entry["dimension_names"] == list(info.dimension_names) for entry in everything)
     end = lengths(data.train)[0]
     assert lengths(data.validation)[-1] == end

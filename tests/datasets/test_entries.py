@@ -78,7 +78,7 @@ BAD = {
         [entry(), entry(target=np.zeros((3, 6)))],
         r"entry 1 .*target dimensions 3, entry 0 .*has 2",
     ),
-    "frequency": ([entry(), entry(start=pd.Period("2024-01-01", "h"))], "frequency h.*has D"),
+    "frequency": ([entry(), entry(start=pd.Period("2024-01-01", "h"))], "frequency [hH].*has D"),
     "one with features": (
         [entry(feat_static_real=[1.0]), entry()],
         "feat_static_real rows 0",

@@ -29,7 +29,8 @@ FREQUENCIES = [
 @pytest.mark.parametrize(("given", "expected"), FREQUENCIES)
 def test_infers_the_frequency(given, expected):
     (entry,) = from_frame(wide(given))
-    assert entry["start"].freqstr == expected
+    with business_day_periods():  # compared as offsets: pandas 2.1 spells hours "H"
+        assert entry["start"].freq == pd.Period("2024-01-01", freq=expected).freq
     assert entry["target"].shape == (2, 10)
     assert entry["dimension_names"] == ["a", "b"]
     np.testing.assert_array_equal(entry["target"][1], np.arange(10) * 0.5)
@@ -141,7 +142,11 @@ BAD = {
     ),
     "weekend": (lambda: wide("D"), {"freq": "B"}, "2024-01-06.*is a weekend"),
     "crowded": (lambda: wide("h"), {"freq": "M"}, "fall into the same step"),
-    "odd multiple": (lambda: wide("h").iloc[[0, 2, 4, 5]], {"freq": "2h"}, "no multiple of '2h'"),
+    "odd multiple": (
+        lambda: wide("h").iloc[[0, 2, 4, 5]],
+        {"freq": "2h"},
+        "no multiple of '2[hH]'",
+    ),
     "time zone": (lambda: wide("h").tz_localize("Europe/Berlin"), {}, r"tz_convert\('UTC'\)"),
     "text": (lambda: with_value("n/a"), {}, r"'a' of the DataFrame is not numeric|'n/a'"),
     "booleans": (lambda: wide().assign(a=[None, True] * 5), {}, "not numeric"),
@@ -181,7 +186,7 @@ BAD = {
     "items of unlike frequency": (
         lambda: pd.concat([wide().assign(k=1), wide("h").assign(k=2)]),
         {"item_column": "k"},
-        "frequency h",
+        "frequency [hH]",
     ),
 }
 

@@ -124,7 +124,8 @@ def test_crps_is_the_integral_of_the_squared_difference():
 
     for mean, std, y in ((0.0, 1.0, 0.3), (1.0, 0.5, -0.7)):
         gap = norm.cdf(grid, mean, std) - (grid >= y)
-        assert crps_gaussian(mean, std, y) == pytest.approx(np.trapezoid(gap**2, grid), abs=1e-4)
+        integral = (gap**2).sum() * (grid[1] - grid[0])
+        assert crps_gaussian(mean, std, y) == pytest.approx(integral, abs=1e-4)
     with pytest.raises(ValueError, match="positive"):
         crps_gaussian(0.0, 0.0, 1.0)
 

@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -170,7 +171,7 @@ def _read_lines(folder: Path, part: str) -> Iterator[dict]:
 
 def _stack(group: list[dict], info: DatasetInfo) -> DataEntry:
     """Stack univariate series; what a shorter one lacks at its beginning is missing, NaN."""
-    starts = [pd.Period(row["start"], freq=info.freq) for row in group]
+    starts: list[Any] = [pd.Period(row["start"], freq=info.freq) for row in group]
     ends = {
         start.ordinal + _steps(info.freq) * len(row["target"])
         for start, row in zip(starts, group, strict=True)

@@ -234,7 +234,10 @@ class _ResumingDownloader:
     def __init__(self, part: Path, info: DatasetInfo, progress: bool, attempts: int = 3) -> None:
         self.part, self.info, self.progress, self.attempts = part, info, progress, attempts
 
-    def __call__(self, url: str, output_file: Any, _pooch: Any) -> None:
+    def __call__(
+        self, url: str, output_file: Any, pooch: Any, check_only: bool | None = False
+    ) -> None:
+        # The signature is pooch's; its last two arguments play no part here.
         resumed = self._size() > 0
         self._receive(url)
         try:
@@ -244,7 +247,7 @@ class _ResumingDownloader:
             if not resumed:
                 raise VerificationError(f"received something else: {error}") from error
             # The old part may be to blame: once more, from the first byte.
-            self(url, output_file, _pooch)
+            self(url, output_file, pooch)
             return
         os.replace(self.part, output_file)
 

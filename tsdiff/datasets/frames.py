@@ -9,12 +9,16 @@ makes an hourly grid irregular, and only the owner of the data knows which of th
 (universal time, or dropping the zone) is right.
 """
 
+# pandas carries no complete types: what a checker infers of its indices and cells is too narrow.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportReturnType=false
+# pyright: reportOperatorIssue=false, reportCallIssue=false
+
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -171,9 +175,9 @@ def to_frame(
     outside = [level for level in quantiles if not 0 < level < 1]
     if outside:
         raise ValueError(f"quantiles must lie between 0 and 1, got {outside[0]}")
-    forecasts = [forecasts] if hasattr(forecasts, "start_date") else list(forecasts)
+    several: Any = [forecasts] if hasattr(forecasts, "start_date") else forecasts
     frames = []
-    for position, forecast in enumerate(forecasts):
+    for position, forecast in enumerate(several):
         mean = _as_matrix(forecast.mean)
         length, num_dims = mean.shape
         names = [str(dim) for dim in range(num_dims)]

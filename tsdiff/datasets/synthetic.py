@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -107,6 +107,7 @@ class SeasonalVAR:
         ``start`` is step 0, a Monday by default.
         """
         rng = np.random.default_rng(seed)
+        beginning: Any = pd.Period(start, freq="h")  # for a type checker this might be NaT
         level = rng.uniform(5, 20, num_dims)
         # A common phase with a spread: dimensions peak at different hours of the same daytime.
         phase = 2 * np.pi * (14 + rng.normal(0, 2, num_dims)) / HOURS_PER_DAY
@@ -134,7 +135,7 @@ class SeasonalVAR:
             level=level,
             periods=periods,
             amplitudes=amplitudes,
-            start=pd.Period(start, freq="h"),
+            start=beginning,
         )
 
     @property
@@ -274,4 +275,5 @@ def crps_gaussian(mean: np.ndarray, std: np.ndarray, observed: np.ndarray) -> np
 
     if not (np.asarray(std) > 0).all():
         raise ValueError("std must be positive everywhere")
-    return closed_form(observed, mean, std)
+    scores: Any = closed_form(observed, mean, std)
+    return scores

@@ -4,6 +4,10 @@ All arithmetic is on the periods' ordinals (whole numbers), which is exact for c
 business days alike, and as fast as numpy.
 """
 
+# pandas carries no complete types: what a checker infers of its indices and cells is too narrow.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportReturnType=false
+# pyright: reportOperatorIssue=false, reportCallIssue=false
+
 from __future__ import annotations
 
 import warnings

@@ -204,6 +204,7 @@ def _retrieve(url: str, target: Path, part: Path, info: DatasetInfo, progress: b
     # A damaged file under the final name would keep pooch from downloading when it has no hash of
     # its own to compare with; it was found unverified just now.
     target.unlink(missing_ok=True)
+    downloader: Any = _ResumingDownloader(part, info, progress)
     with _quiet(pooch.get_logger()):
         try:
             pooch.retrieve(
@@ -211,7 +212,7 @@ def _retrieve(url: str, target: Path, part: Path, info: DatasetInfo, progress: b
                 known_hash=info.sha256,
                 fname=target.name,
                 path=target.parent,
-                downloader=_ResumingDownloader(part, info, progress),
+                downloader=downloader,
             )
         except requests.RequestException as error:
             raise DownloadError(f"{type(error).__name__}: {error}") from error
@@ -234,10 +235,7 @@ class _ResumingDownloader:
     def __init__(self, part: Path, info: DatasetInfo, progress: bool, attempts: int = 3) -> None:
         self.part, self.info, self.progress, self.attempts = part, info, progress, attempts
 
-    def __call__(
-        self, url: str, output_file: Any, pooch: Any, check_only: bool | None = False
-    ) -> None:
-        # The signature is pooch's; its last two arguments play no part here.
+    def __call__(self, url: str, output_file: Any, pooch: Any) -> None:
         resumed = self._size() > 0
         self._receive(url)
         try:

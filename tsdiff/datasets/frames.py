@@ -234,7 +234,7 @@ def _require_columns(df: pd.DataFrame, *wanted: str | Sequence[str] | None) -> N
 def _as_list(names: str | Sequence[str] | None) -> list[str]:
     if names is None:
         return []
-    return list(names) if isinstance(names, (list, tuple, pd.Index)) else [names]  # type: ignore
+    return list(names) if isinstance(names, (list, tuple, pd.Index)) else [names]
 
 
 def _to_wide(

@@ -1,1 +1,54 @@
+"""Judging forecasts: scores with their Monte-Carlo error, backtests, baselines, tables, plots.
 
+Start with :func:`evaluate` (a predictor on test windows) and :func:`compare` (several results side
+by side, naive baselines among them). :mod:`~tsdiff.evaluation.metrics` has the scores as functions
+of arrays, :mod:`~tsdiff.evaluation.plots` the pictures.
+"""
+
+from __future__ import annotations
+
+from tsdiff.evaluation.backtests import backtest, evaluate, score_forecasts
+from tsdiff.evaluation.comparison import Comparison, compare
+from tsdiff.evaluation.metrics import (
+    coverage,
+    coverage_sum,
+    crps,
+    crps_q19,
+    crps_sum,
+    crps_sum_q9,
+    crps_sum_q19,
+    energy_score,
+    nd,
+    nrmse,
+)
+from tsdiff.evaluation.naive import LastValue, RandomWalk, SeasonalNaive, baselines
+from tsdiff.evaluation.plots import calibration_plot, fan_chart, fan_chart_sum
+from tsdiff.evaluation.scores import Evaluation, Score, score_samples
+
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "LastValue",
+    "RandomWalk",
+    "Score",
+    "SeasonalNaive",
+    "backtest",
+    "baselines",
+    "calibration_plot",
+    "compare",
+    "coverage",
+    "coverage_sum",
+    "crps",
+    "crps_q19",
+    "crps_sum",
+    "crps_sum_q9",
+    "crps_sum_q19",
+    "energy_score",
+    "evaluate",
+    "fan_chart",
+    "fan_chart_sum",
+    "nd",
+    "nrmse",
+    "score_forecasts",
+    "score_samples",
+]

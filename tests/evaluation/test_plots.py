@@ -1,0 +1,141 @@
+"""Plots: the right panels, something on them, nothing left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tsdiff.evaluation import (
+    RandomWalk,
+    backtest,
+    calibration_plot,
+    evaluate,
+    fan_chart,
+    fan_chart_sum,
+)
+
+
+@pytest.fixture
+def rolled(make_entry):
+    return backtest(RandomWalk(10), [make_entry()], num_windows=3, keep_forecasts=True)
+
+
+def panel_titles(figure):
+    return [ax.get_title(loc="left") for ax in figure.axes]
+
+
+def texts(figure):
+    return " ".join(text.get_text() for text in figure.texts)
+
+
+def write(figure, path):
+    figure.savefig(path, dpi=50)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.stat().st_size > 5_000
+
+
+def test_fan_chart_has_the_sum_and_every_dimension(rolled, tmp_path):
+    figure = fan_chart(rolled.forecasts[0], rolled.entries[0], names="abc", title="Walks")
+    assert panel_titles(figure) == ["Sum of 3 series", "a", "b", "c"]
+    assert "Walks" in texts(figure)
+    assert "CRPS-sum" in texts(figure)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["history", "what happened", "median forecast", "50 %", "80 %", "95 %"]
+    write(figure, tmp_path / "fan.png")
+
+
+def test_fan_shows_the_quantiles(rolled):
+    forecast, entry = rolled.forecasts[-1], rolled.entries[-1]
+    ax = fan_chart(forecast, entry, levels=[0.8]).axes[1]
+    band = ax.collections[0].get_paths()[0].vertices[:, 1]
+    last = forecast.samples[:, -1, 0]
+    expected = np.quantile(last, [0.1, 0.9], method="weibull")
+    assert np.isclose(band[:, None], expected).any(axis=0).all()
+    median, history, truth = (line.get_ydata() for line in ax.lines[:3])
+    assert median[-1] == pytest.approx(np.median(last))
+    assert median[0] == truth[0] == history[-1] == entry["target"][0, -11]
+    np.testing.assert_array_equal(truth[1:], entry["target"][0, -10:])
+    assert len(history) == 20
+
+
+def test_chosen_dimensions_and_names_of_the_entry(rolled):
+    entry = {**rolled.entries[0], "dimension_names": ["x", "y", "z"]}
+    figure = fan_chart(rolled.forecasts[0], entry, dimensions=[2], history=5)
+    assert panel_titles(figure) == ["Sum of 3 series", "z"]
+    assert "1 of 3 series shown" in texts(figure)
+
+
+def test_a_future_without_truth_and_with_missing_history(make_entry, tmp_path):
+    entry = make_entry(dims=1)
+    entry["target"][0, -3:] = np.nan
+    forecast = next(RandomWalk(10).predict([entry], num_samples=20))
+    figure = fan_chart(forecast, entry)
+    assert panel_titles(figure) == ["Series 1"]
+    assert "CRPS" not in texts(figure)
+    assert "what happened" not in [t.get_text() for t in figure.legends[0].get_texts()]
+    write(figure, tmp_path / "future.png")
+
+
+def test_many_dimensions_show_the_first_eight(make_entry):
+    entry = make_entry(dims=12)
+    forecast = next(RandomWalk(10).predict([entry], num_samples=20))
+    assert len(fan_chart(forecast, entry).axes) == 9
+
+
+def test_following_windows_share_one_panel(rolled, tmp_path):
+    figure = fan_chart_sum(rolled.forecasts, rolled.entries)
+    assert panel_titles(figure) == ["Sum of 3 series"]
+    assert "3 windows" in texts(figure)
+    write(figure, tmp_path / "sum.png")
+
+
+def test_windows_at_one_time_have_a_panel_each(make_entry, tmp_path):
+    entries = [make_entry(seed=s) for s in range(5)]
+    evaluation = evaluate(RandomWalk(10), entries, keep_forecasts=True)
+    figure = fan_chart_sum(evaluation.forecasts, entries)
+    assert panel_titles(figure)[0] == "walk-0, 9 Jul 2020"
+    assert len(figure.axes) == 5
+    write(figure, tmp_path / "panels.png")
+
+
+def test_calibration_with_and_without_forecasts(rolled, tmp_path):
+    from dataclasses import replace
+
+    figure = calibration_plot([rolled, replace(rolled, name="bare", forecasts=(), entries=())])
+    single, _ = figure.axes
+    full, bare = single.lines[1:]
+    assert len(full.get_xdata()) == 20
+    np.testing.assert_allclose(bare.get_xdata(), [0, 50, 80, 95])
+    assert bare.get_ydata()[2] == pytest.approx(100 * rolled["coverage_80"].value)
+    assert full.get_ydata()[16] == pytest.approx(bare.get_ydata()[2])
+    write(figure, tmp_path / "calibration.png")
+
+
+def test_errors_teach(rolled, make_entry):
+    forecast, entry = rolled.forecasts[0], rolled.entries[0]
+    with pytest.raises(ValueError, match="write 80 % as"):
+        fan_chart(forecast, entry, levels=[80])
+    with pytest.raises(ValueError, match="got 2 names for 3 dimensions"):
+        fan_chart(forecast, entry, names=["a", "b"])
+    with pytest.raises(IndexError, match=r"dimension 3 asked for, the forecast has 0 \.\.\. 2"):
+        fan_chart(forecast, entry, dimensions=[3])
+    with pytest.raises(ValueError, match="pass the entry that was forecast"):
+        fan_chart(forecast, make_entry(length=100))
+    with pytest.raises(ValueError, match="1 to 12 forecasts"):
+        fan_chart_sum([forecast], [])
+    with pytest.raises(ValueError, match="history must be at least 1"):
+        fan_chart(forecast, entry, history=0)
+
+
+def test_importing_is_light():
+    code = """
+import sys
+import tsdiff.evaluation
+heavy = {"matplotlib", "rich", "gluonts.torch", "lightning", "pytorch_lightning", "sklearn"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

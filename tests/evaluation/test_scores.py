@@ -1,0 +1,108 @@
+"""The Monte-Carlo error, and evaluations as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tsdiff.evaluation import Evaluation, Score, metrics, score_samples
+
+
+def walk_samples(rng, centre, count=100):
+    """Correlated random walks [W, N, T, D] around given starts [W, D]."""
+    windows, dims = centre.shape
+    shared = rng.normal(size=(windows, count, 20, 1))
+    steps = 0.7 * shared + rng.normal(size=(windows, count, 20, dims))
+    return centre[:, None, None] + 0.1 * np.cumsum(steps, axis=2)
+
+
+def test_monte_carlo_error_is_the_spread_over_redraws():
+    rng = np.random.default_rng(0)
+    centre = rng.uniform(1, 3, size=(5, 4))
+    target = walk_samples(rng, centre, count=1)[:, 0]
+    draws = [score_samples(walk_samples(rng, centre), target) for _ in range(50)]
+    for metric in draws[0]:
+        spread = np.std([draw[metric].value for draw in draws], ddof=1)
+        error = np.mean([draw[metric].error for draw in draws])
+        assert spread / 1.5 < error < 1.5 * spread, (metric, spread, error)
+
+
+def test_error_shrinks_with_the_root_of_the_number_of_samples():
+    rng = np.random.default_rng(1)
+    centre = rng.uniform(1, 3, size=(8, 4))
+    target = walk_samples(rng, centre, count=1)[:, 0]
+    few, many = (
+        np.mean(
+            [score_samples(walk_samples(rng, centre, n), target)["crps_sum"].error for _ in "abc"]
+        )
+        for n in (50, 450)
+    )
+    assert few / many == pytest.approx(3, rel=0.25)
+
+
+def test_scores_are_the_metrics(scored):
+    scores = score_samples(*scored)
+    for name in ("crps_sum", "crps_sum_q19", "crps_sum_q9", "crps", "crps_q19", "nd", "nrmse",
+                 "energy_score"):  # fmt: skip
+        assert scores[name].value == pytest.approx(getattr(metrics, name)(*scored), rel=1e-12)
+    assert scores["crps_sum_fair"].value == pytest.approx(metrics.crps_sum(*scored, fair=True))
+    assert scores["coverage_80"].value == pytest.approx(metrics.coverage(*scored)[0.8])
+    assert scores["coverage_sum_95"].value == pytest.approx(metrics.coverage_sum(*scored)[0.95])
+
+
+def test_scores_repeat_and_points_have_no_error(scored):
+    samples, target = scored
+    assert score_samples(samples, target) == score_samples(samples, target)
+    point = score_samples(np.repeat(samples[:, :1], 10, axis=1), target)
+    assert not any(score.is_random for score in point.values())
+    assert "±" not in str(point["crps_sum"])
+    single = score_samples(samples[:, :1], target)
+    assert np.isnan(single["crps_sum"].error)
+    assert "crps_sum_fair" not in single
+    assert np.isnan(score_samples(samples, target, num_replicates=0)["crps_sum"].error)
+
+
+def test_score_reads_well():
+    assert str(Score(0.00463, 0.00018)) == "0.0046 ± 0.0002"
+    assert str(Score(1234.567, 12.3456)) == "1234.6 ± 12.3"
+    assert float(Score(0.5)) == 0.5
+
+
+def make_evaluation(scored, **fields):
+    return Evaluation(
+        name="model", scores=score_samples(*scored), num_windows=4, num_samples=100,
+        prediction_length=6, target_dim=3, **fields,
+    )  # fmt: skip
+
+
+def test_json_round_trip(scored, tmp_path: Path):
+    evaluation = make_evaluation(scored, seed=3, seconds=0.25)
+    file = tmp_path / "scores.json"
+    text = evaluation.to_json(file)
+    assert Evaluation.from_json(text) == evaluation
+    assert Evaluation.from_json(file) == evaluation
+
+
+def test_json_has_no_nan():
+    evaluation = Evaluation("zeros", {"crps_sum": Score(float("nan"))}, 1, 1, 1, 1)
+    assert "NaN" not in evaluation.to_json()
+    assert np.isnan(Evaluation.from_json(evaluation.to_json())["crps_sum"].value)
+
+
+def test_evaluation_cannot_be_changed(scored):
+    evaluation = make_evaluation(scored)
+    with pytest.raises(AttributeError):
+        evaluation.name = "better"
+    with pytest.raises(TypeError):
+        evaluation.scores["crps_sum"] = Score(0.0)
+
+
+def test_errors_teach(scored):
+    with pytest.raises(KeyError, match="it has: crps_sum_q19"):
+        make_evaluation(scored)["mase"]
+    with pytest.raises(ValueError, match=r"pathlib\.Path"):
+        Evaluation.from_json("scores.json")
+    with pytest.raises(ValueError, match="not an evaluation"):
+        Evaluation.from_json('{"name": "x"}')

@@ -1,0 +1,282 @@
+"""Forecast held-out windows and score them.
+
+A *window* is an entry whose last ``prediction_length`` steps are the truth: they are cut off before
+the forecaster sees the entry, features known in advance are left in full. :func:`backtest` makes
+such windows from the end of the series, :func:`evaluate` forecasts and scores them,
+:func:`score_forecasts` scores forecasts that are there already.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gluonts.model.estimator import Estimator
+from gluonts.model.forecast import SampleForecast
+from gluonts.model.predictor import Predictor
+
+from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.datasets.windows import rolling_windows, split_window, truncate
+from tsdiff.evaluation.scores import Evaluation, score_samples
+
+__all__ = ["backtest", "evaluate", "score_forecasts"]
+
+Entry = Mapping[str, Any]
+
+
+def evaluate(
+    predictor: Predictor,
+    dataset: Iterable[Entry],
+    *,
+    num_samples: int = 100,
+    seed: int = 0,
+    name: str | None = None,
+    keep_forecasts: bool = False,
+    **predict_kwargs: Any,
+) -> Evaluation:
+    """Let a predictor forecast the end of every entry, and score it.
+
+    Parameters
+    ----------
+    predictor
+        Any GluonTS predictor that gives sample forecasts.
+    dataset
+        Windows: entries whose last ``predictor.prediction_length`` steps are the truth.
+    num_samples
+        Joint samples per forecast.
+    seed
+        Handed to the predictor where its ``predict`` has a ``seed``.
+    name
+        Name in tables; the predictor's class by default.
+    keep_forecasts
+        Keep forecasts and entries in the result, to plot them.
+    **predict_kwargs
+        Handed to ``predictor.predict``: a solver, a number of steps.
+
+    Returns
+    -------
+    Evaluation
+        Every score with its Monte-Carlo error, and the seconds that forecasting took.
+
+    Raises
+    ------
+    TypeError
+        The predictor is none, or its ``predict`` has no argument of a name given.
+    ValueError
+        No entries, entries too short, or forecasts that do not fit them.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from tsdiff.evaluation import LastValue
+    >>> entry = {"target": np.ones((2, 10)), "start": pd.Period("2024-01-01", "D")}
+    >>> evaluate(LastValue(prediction_length=3), [entry])["crps_sum"].value
+    0.0
+    """
+    if not isinstance(predictor, Predictor):
+        raise TypeError(_not_a_predictor(predictor))
+    if predictor.lead_time:
+        raise ValueError(
+            f"the predictor skips lead_time={predictor.lead_time} steps before its forecast; only "
+            "forecasts that start right after the history can be scored here"
+        )
+    windows = list(dataset)
+    histories = [split_window(entry, predictor.prediction_length)[0] for entry in windows]
+    arguments = _accepted_arguments(predictor, num_samples, seed, predict_kwargs)
+    began = time.perf_counter()
+    forecasts = list(predictor.predict(histories, **arguments))
+    seconds = time.perf_counter() - began
+    return score_forecasts(
+        forecasts,
+        windows,
+        predictor.prediction_length,
+        name=name or type(predictor).__name__,
+        seed=seed,
+        seconds=seconds,
+        keep_forecasts=keep_forecasts,
+    )
+
+
+def score_forecasts(
+    forecasts: Iterable[SampleForecast],
+    entries: Iterable[Entry],
+    prediction_length: int,
+    *,
+    name: str = "forecast",
+    seed: int | None = None,
+    seconds: float | None = None,
+    keep_forecasts: bool = False,
+) -> Evaluation:
+    """Score forecasts of the last ``prediction_length`` steps of each entry.
+
+    Parameters
+    ----------
+    forecasts
+        One sample forecast per entry, in the same order.
+    entries
+        Windows *with* the truth at their end.
+    prediction_length
+        Steps that were forecast.
+    name, seed, seconds, keep_forecasts
+        Kept in the result; see :class:`Evaluation`.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    TypeError
+        A forecast without samples.
+    ValueError
+        Nothing to score, another number of forecasts than of entries, or a forecast that starts
+        elsewhere or has another shape than the truth.
+    """
+    forecasts, entries = tuple(forecasts), tuple(entries)
+    if len(forecasts) != len(entries) or not entries:
+        raise ValueError(
+            f"got {len(forecasts)} forecasts for {len(entries)} entries: expected one for each, "
+            "and at least one"
+        )
+    pairs = [
+        _aligned(position, forecast, entry, prediction_length)
+        for position, (forecast, entry) in enumerate(zip(forecasts, entries, strict=True))
+    ]
+    for position, pair in enumerate(pairs):
+        if pair[0].shape != pairs[0][0].shape:
+            raise ValueError(
+                f"forecast {position} has samples [N, T, D] = {pair[0].shape}, forecast 0 has "
+                f"{pairs[0][0].shape}: score forecasts of one size at a time"
+            )
+    samples, target = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+    windows, num_samples, steps, dims = samples.shape
+    return Evaluation(
+        name=name,
+        scores=score_samples(samples, target),
+        num_windows=windows,
+        num_samples=num_samples,
+        prediction_length=steps,
+        target_dim=dims,
+        seed=seed,
+        seconds=seconds,
+        forecasts=forecasts if keep_forecasts else (),
+        entries=entries if keep_forecasts else (),
+    )
+
+
+def backtest(
+    model: Predictor | Estimator,
+    entries: Sequence[Entry],
+    *,
+    num_windows: int,
+    prediction_length: int | None = None,
+    stride: int | None = None,
+    **evaluate_kwargs: Any,
+) -> Evaluation:
+    """Evaluate on rolling windows over the end of each series.
+
+    Parameters
+    ----------
+    model
+        A predictor, or an estimator: it is trained once, on what lies before the first window.
+    entries
+        Whole series.
+    num_windows
+        Windows per series.
+    prediction_length
+        Steps per window; the model's own by default, from which it cannot differ.
+    stride
+        Steps from one window to the next; ``prediction_length`` by default.
+    **evaluate_kwargs
+        As in :func:`evaluate`.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    TypeError
+        The model is neither predictor nor estimator.
+    ValueError
+        Series too short for the windows, or another ``prediction_length`` than the model's.
+    """
+    if not isinstance(model, (Predictor, Estimator)):
+        raise TypeError(_not_a_predictor(model))
+    length = getattr(model, "prediction_length", prediction_length)
+    if length is None:
+        raise ValueError(
+            f"{type(model).__name__} does not say its prediction_length: pass it to backtest()"
+        )
+    if prediction_length not in (None, length):
+        raise ValueError(
+            f"prediction_length={prediction_length}, but the model forecasts {length} steps: build "
+            "the model for the length you want to score"
+        )
+    windows = rolling_windows(list(entries), length, num_windows, stride)  # type: ignore[arg-type]
+    if isinstance(model, Estimator):
+        reach = length + (num_windows - 1) * (length if stride is None else stride)
+        training = [
+            truncate(dict(entry), np.shape(entry["target"])[-1] - reach) for entry in entries
+        ]
+        evaluate_kwargs.setdefault("name", type(model).__name__)
+        model = model.train(training)
+    return evaluate(model, windows, **evaluate_kwargs)
+
+
+@business_day_periods()
+def _aligned(
+    position: int, forecast: SampleForecast, entry: Entry, prediction_length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples [N, T, D] and truth [T, D] of one window, checked to belong together."""
+    if not isinstance(forecast, SampleForecast):
+        raise TypeError(
+            f"forecast {position} is a {type(forecast).__name__}, expected a SampleForecast: the "
+            "scores of a sum need joint samples"
+        )
+    history, truth = split_window(dict(entry), prediction_length)
+    expected = entry["start"] + np.shape(history["target"])[-1]
+    if forecast.start_date != expected:
+        raise ValueError(
+            f"forecast {position} starts at {forecast.start_date}, but the last "
+            f"{prediction_length} steps of entry {position} start at {expected}; pass entries that "
+            "end with the forecast range, in the order of the forecasts"
+        )
+    samples = forecast.samples if forecast.samples.ndim == 3 else forecast.samples[..., None]
+    truth = np.atleast_2d(truth).T
+    if samples.shape[1:] != truth.shape:
+        raise ValueError(
+            f"forecast {position} has [steps, dimensions] = {samples.shape[1:]}, its truth has "
+            f"{truth.shape}"
+        )
+    return samples, truth
+
+
+def _accepted_arguments(
+    predictor: Predictor, num_samples: int, seed: int, extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Arguments for ``predict``: ours where it knows them, the user's or an error."""
+    parameters = inspect.signature(predictor.predict).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    unknown = sorted(set(extra) - set(parameters))
+    if unknown and not open_ended:
+        known = ", ".join(name for name in parameters if name != "dataset")
+        raise TypeError(
+            f"{type(predictor).__name__}.predict has no argument {unknown[0]!r}; it has: {known}"
+        )
+    arguments = dict(extra)
+    if open_ended or "num_samples" in parameters:
+        arguments["num_samples"] = num_samples
+    if "seed" in parameters:
+        arguments["seed"] = seed
+    return arguments
+
+
+def _not_a_predictor(thing: Any) -> str:
+    return (
+        f"expected a GluonTS predictor, got {type(thing).__name__}; an estimator becomes one by "
+        "fit() (backtest() also takes estimators)"
+    )

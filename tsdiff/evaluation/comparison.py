@@ -1,0 +1,236 @@
+"""Several evaluations side by side: on screen, as Markdown, as JSON.
+
+Evaluations that carry the same name are seeds of one method and share a row: the mean of their
+scores and, as its uncertainty, the standard deviation between seeds, which contains the Monte-Carlo
+error. A single evaluation shows its Monte-Carlo error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsdiff.evaluation.scores import Evaluation, Score, read_json, write_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Comparison", "Row", "compare"]
+
+SCREEN_METRICS = ("crps_sum_q19", "crps_sum_q9", "crps_sum", "crps", "coverage_80")
+DOCUMENT_METRICS = (
+    *SCREEN_METRICS[:-1],
+    "nd",
+    "nrmse",
+    "energy_score",
+    "coverage_80",
+    "coverage_sum_80",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: its scores (mean over seeds) and how many seeds stand behind them."""
+
+    name: str
+    scores: dict[str, Score]
+    num_seeds: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table of evaluations. Printing it with rich shows it; ``str`` gives Markdown."""
+
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def rows(self) -> list[Row]:
+        """One row per name, in the order of first appearance."""
+        names = dict.fromkeys(evaluation.name for evaluation in self.evaluations)
+        return [_row([e for e in self.evaluations if e.name == name]) for name in names]
+
+    def best(self, metric: str) -> list[str]:
+        """Names whose score is best: lowest, for a coverage nearest to its level; ties share it."""
+        gaps = {row.name: _gap(metric, row.scores[metric].value) for row in self.rows}
+        known = [gap for gap in gaps.values() if np.isfinite(gap)]
+        return [name for name, gap in gaps.items() if known and gap == min(known)]
+
+    def to_markdown(
+        self, metrics: Sequence[str] = DOCUMENT_METRICS, path: str | Path | None = None
+    ) -> str:
+        """A Markdown table, score ± error, the best of each column in bold.
+
+        Raises
+        ------
+        KeyError
+            A metric that the evaluations do not have.
+        """
+        lines = [
+            "| method | " + " | ".join(metrics) + " |",
+            "|---" + "|--:" * len(metrics) + "|",
+        ]
+        for name, cells, marks in self._cells(metrics):
+            texts = [f"**{c}**" if best else c for c, best in zip(cells, marks, strict=True)]
+            safe_name = name.replace("|", "\\|")
+            lines.append(f"| {safe_name} | " + " | ".join(texts) + " |")
+        text = "\n".join([*lines, "", self.caption])
+        if path is not None:
+            Path(path).write_text(text + "\n", encoding="utf-8")
+        return text
+
+    def to_rich(
+        self, metrics: Sequence[str] = SCREEN_METRICS, *, title: str | None = None
+    ) -> Table:
+        """A :class:`rich.table.Table` for the screen, the best of each column highlighted.
+
+        Raises
+        ------
+        KeyError
+            A metric that the evaluations do not have.
+        """
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(
+            title=title,
+            caption=self.caption,
+            box=box.SIMPLE_HEAD,
+            title_style="bold",
+            title_justify="left",
+            caption_justify="left",
+        )
+        table.add_column("method", no_wrap=True)
+        for metric in metrics:
+            table.add_column(metric, justify="right", no_wrap=True)
+        for name, cells, marks in self._cells(metrics):
+            texts = [
+                Text(c, style="bold green" if best else "")
+                for c, best in zip(cells, marks, strict=True)
+            ]
+            table.add_row(Text(name), *texts)
+        return table
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """All evaluations as JSON text, also written to ``path`` where one is given."""
+        return write_json({"evaluations": [e.to_dict() for e in self.evaluations]}, path)
+
+    @classmethod
+    def from_json(cls, source: str | Path) -> Comparison:
+        """Read what :meth:`to_json` wrote: JSON text, or a :class:`~pathlib.Path` to it.
+
+        Raises
+        ------
+        ValueError
+            Not JSON, or not a comparison.
+        """
+        content = read_json(source)
+        if not isinstance(content, dict) or "evaluations" not in content:
+            raise ValueError("this JSON is not a comparison: it has no 'evaluations'")
+        return compare(Evaluation.from_dict(item) for item in content["evaluations"])
+
+    @property
+    def caption(self) -> str:
+        """What was scored and what the ± means, in one line."""
+        first = self.evaluations[0]
+        seeds = max(row.num_seeds for row in self.rows)
+        meaning = "Monte-Carlo standard error"
+        if seeds > 1:
+            meaning = f"standard deviation between seeds ({seeds}), for a single run {meaning}"
+        windows = f"{first.num_windows} window" + "s" * (first.num_windows != 1)
+        return (
+            f"{windows} of {first.prediction_length} steps, {first.target_dim} dimensions, "
+            f"{first.num_samples} samples. ± {meaning}. Lower is better; coverage: closer to its "
+            "level."
+        )
+
+    def __str__(self) -> str:
+        return self.to_markdown()
+
+    def __rich__(self) -> Table:
+        return self.to_rich()
+
+    def _cells(self, metrics: Sequence[str]) -> list[tuple[str, list[str], list[bool]]]:
+        """Name, texts and best-marks of each row."""
+        for metric in metrics:
+            self.evaluations[0][metric]  # a KeyError that names what there is
+        best = {metric: self.best(metric) for metric in metrics}
+        return [
+            (
+                row.name,
+                [_cell(m, row.scores[m]) for m in metrics],
+                [row.name in best[m] for m in metrics],
+            )
+            for row in self.rows
+        ]
+
+
+def compare(evaluations: Iterable[Evaluation]) -> Comparison:
+    """Put evaluations of the same windows side by side.
+
+    Parameters
+    ----------
+    evaluations
+        Models and naive baselines alike; several of one name are seeds of one method.
+
+    Returns
+    -------
+    Comparison
+        With ``to_rich``, ``to_markdown``, ``to_json``.
+
+    Raises
+    ------
+    ValueError
+        Nothing to compare, or evaluations of different windows, horizons or dimensions, whose
+        scores say nothing about each other.
+    TypeError
+        Something that is not an :class:`Evaluation`.
+    """
+    evaluations = tuple(evaluations)
+    if not evaluations:
+        raise ValueError("nothing to compare: pass at least one Evaluation")
+    for evaluation in evaluations:
+        if not isinstance(evaluation, Evaluation):
+            raise TypeError(f"expected Evaluation objects, got {type(evaluation).__name__}")
+    first = evaluations[0]
+    for other in evaluations[1:]:
+        for size in ("num_windows", "prediction_length", "target_dim"):
+            if getattr(other, size) != getattr(first, size):
+                raise ValueError(
+                    f"{other.name!r} has {size}={getattr(other, size)}, {first.name!r} has "
+                    f"{getattr(first, size)}: only scores on the same windows can be compared"
+                )
+    return Comparison(evaluations)
+
+
+def _row(seeds: Sequence[Evaluation]) -> Row:
+    metrics = [metric for metric in seeds[0].scores if all(metric in e.scores for e in seeds)]
+    scores = {metric: _aggregate([e[metric] for e in seeds]) for metric in metrics}
+    times = [e.seconds for e in seeds if e.seconds is not None]
+    return Row(seeds[0].name, scores, len(seeds), float(np.mean(times)) if times else None)
+
+
+def _aggregate(scores: Sequence[Score]) -> Score:
+    if len(scores) == 1:
+        return scores[0]
+    values = [score.value for score in scores]
+    return Score(float(np.mean(values)), float(np.std(values, ddof=1)))
+
+
+def _cell(metric: str, score: Score) -> str:
+    if not metric.startswith("coverage"):
+        return str(score)
+    text = f"{100 * score.value:.0f} %"
+    return f"{text} ± {100 * score.error:.0f}" if score.is_random else text
+
+
+def _gap(metric: str, value: float) -> float:
+    """What is to be small: the score itself, or the distance of a coverage from its level."""
+    if not metric.startswith("coverage"):
+        return value
+    return abs(value - float(metric.rsplit("_", 1)[1]) / 100)

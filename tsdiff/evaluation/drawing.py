@@ -1,0 +1,231 @@
+"""The look of the plots: colours, type, axes, and how one fan is drawn.
+
+Only matplotlib's object-oriented interface is used: no pyplot, no global settings, no window, so
+that figures can be made anywhere and leave nothing behind. matplotlib is imported when one is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.evaluation.ensemble import Ensemble
+
+if TYPE_CHECKING:
+    from gluonts.model.forecast import SampleForecast
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#1b2733"  # what happened, titles
+SLATE = "#5b6875"  # labels, subtitles
+HISTORY = "#98a3ae"
+GRID = "#e6eaee"
+FAN = "#0072b2"  # Okabe and Ito's blue: distinct from ink for every kind of colour vision
+MEDIAN = "#004c78"
+# Further methods in one picture, in the order of Okabe and Ito's palette.
+CYCLE = (FAN, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+
+@dataclass(frozen=True)
+class Window:
+    """One forecast beside its series, cut to what a picture shows.
+
+    ``samples [N, T, D]``; ``history [D, H]`` and ``truth [D, T]`` (NaN where unknown);
+    ``history_dates``, ``dates``: the times of both.
+    """
+
+    samples: np.ndarray
+    history: np.ndarray
+    truth: np.ndarray
+    history_dates: pd.DatetimeIndex
+    dates: pd.DatetimeIndex
+
+    @classmethod
+    @business_day_periods()
+    def of(
+        cls, forecast: SampleForecast, entry: Mapping[str, Any], history: int | None = None
+    ) -> Window:
+        """Line a forecast up with its entry, whose target may or may not reach into it.
+
+        Raises
+        ------
+        ValueError
+            The forecast starts before the series or leaves a gap after it, dimensions differ, or
+            ``history`` is below 1.
+        """
+        samples = np.asarray(forecast.samples, dtype=np.float64)
+        samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
+        target = np.atleast_2d(np.asarray(entry["target"], dtype=np.float64))
+        _, steps, dims = samples.shape
+        if len(target) != dims:
+            raise ValueError(f"the forecast has {dims} dimensions, the entry {len(target)}")
+        past = int((forecast.start_date - entry["start"]).n)
+        if not 1 <= past <= target.shape[1]:
+            raise ValueError(
+                f"the forecast starts at {forecast.start_date}, {past} steps after the series' "
+                f"start, but the series has {target.shape[1]} steps; pass the entry that was "
+                "forecast, with or without the truth at its end"
+            )
+        shown = 2 * steps if history is None else history
+        if shown < 1:
+            raise ValueError(f"history must be at least 1 step, got {history}")
+        shown = min(shown, past)
+        truth = np.full((dims, steps), np.nan)
+        known = target[:, past : past + steps]
+        truth[:, : known.shape[1]] = known
+        return cls(
+            samples=samples,
+            history=target[:, past - shown : past],
+            truth=truth,
+            history_dates=_timestamps(forecast.start_date - shown, shown),
+            dates=_timestamps(forecast.start_date, steps),
+        )
+
+    @property
+    def has_truth(self) -> bool:
+        return bool(np.isfinite(self.truth).any())
+
+    def dimension(self, d: int) -> Window:
+        """The same window with dimension ``d`` alone."""
+        pick = slice(d, d + 1)
+        return self._with(self.samples[..., pick], self.history[pick], self.truth[pick])
+
+    def summed(self) -> Window:
+        """The same window for the sum over dimensions; missing where one of them is."""
+        return self._with(
+            self.samples.sum(axis=-1, keepdims=True),
+            self.history.sum(axis=0, keepdims=True),
+            self.truth.sum(axis=0, keepdims=True),
+        )
+
+    def _with(self, samples: np.ndarray, history: np.ndarray, truth: np.ndarray) -> Window:
+        return Window(samples, history, truth, self.history_dates, self.dates)
+
+
+def draw_fan(ax: Axes, window: Window, levels: Sequence[float], *, history: bool = True) -> None:
+    """Draw a one-dimensional window: history, truth, nested central intervals, median."""
+    ensemble = Ensemble(window.samples[None], window.truth.T[None])
+    # Everything starts at the last known value, so that past and future join.
+    joint, dates = window.history[0, -1:], window.dates
+    if np.isfinite(joint).all():
+        dates = window.history_dates[-1:].append(dates)
+    else:
+        joint = np.empty(0)
+
+    def curve(q: float) -> np.ndarray:
+        return np.concatenate([joint, ensemble.interpolated_quantile(q)[0, :, 0]])
+
+    for level, alpha in zip(sorted(levels, reverse=True), _alphas(len(levels)), strict=True):
+        low, high = curve((1 - level) / 2), curve((1 + level) / 2)
+        ax.fill_between(dates, low, high, color=FAN, alpha=alpha, linewidth=0, zorder=2)
+    ax.plot(dates, curve(0.5), color=MEDIAN, linewidth=1.4, zorder=3, solid_capstyle="round")
+    if history:
+        ax.plot(window.history_dates, window.history[0], color=HISTORY, linewidth=1.2, zorder=3)
+    truth = np.concatenate([joint, window.truth[0]])
+    ax.plot(dates, truth, color=INK, linewidth=1.6, zorder=4, solid_capstyle="round")
+
+
+def mark_start(ax: Axes, date: pd.Timestamp, label: str = "") -> None:
+    """A thin rule where the forecast starts, with a word beside it."""
+    ax.axvline(date, color=SLATE, linewidth=0.8, linestyle=(0, (2, 2.5)), zorder=1.5)
+    if label:
+        ax.annotate(
+            label,
+            (date, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(-5, -3),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=8.5,
+            color=SLATE,
+        )
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure for a slide: white, tight, inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
+
+
+def style_axes(ax: Axes, title: str, *, date_ticks: int = 5) -> None:
+    """Left-aligned title, light horizontal grid, no box, concise dates."""
+    style_plain_axes(ax, title)
+    if date_ticks:
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        locator = AutoDateLocator(minticks=min(3, date_ticks), maxticks=date_ticks)
+        ax.xaxis.set_major_locator(locator)
+        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        ax.xaxis.get_offset_text().set(size=8, color=SLATE)
+
+
+def style_plain_axes(ax: Axes, title: str) -> None:
+    """The style of axes whose x is no date."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.set_title(title, loc="left", fontsize=10.5, color=INK, fontweight="bold", pad=6)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.spines["bottom"].set_color("#b9c2cb")
+    ax.grid(axis="y", color=GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.tick_params(axis="both", length=0, labelsize=8.5, labelcolor=SLATE, pad=4)
+    ax.tick_params(axis="x", length=3, color="#b9c2cb")
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=4))
+    ax.margins(x=0.01, y=0.08)
+
+
+def add_heading(fig: Figure, title: str, subtitle: str) -> None:
+    """Title and subtitle at the upper left, in room that the layout keeps free for them."""
+    height = fig.get_figheight()
+    head = 0.86  # inches
+    fig.get_layout_engine().set(  # type: ignore[union-attr]
+        rect=(0.006, 0.015, 0.988, 1 - head / height - 0.015), w_pad=0.10, h_pad=0.08
+    )
+    left = 0.16 / fig.get_figwidth()
+    fig.text(left, 1 - 0.16 / height, title, fontsize=16, fontweight="bold", color=INK, va="top")
+    fig.text(left, 1 - 0.52 / height, subtitle, fontsize=10, color=SLATE, va="top")
+
+
+def add_legend(fig: Figure, levels: Sequence[float], *, truth: bool) -> None:
+    """One legend for the whole figure, at the upper right."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [Line2D([], [], color=HISTORY, linewidth=1.6, label="history")]
+    if truth:
+        handles.append(Line2D([], [], color=INK, linewidth=2, label="what happened"))
+    handles.append(Line2D([], [], color=MEDIAN, linewidth=1.8, label="median forecast"))
+    shade = 0.0
+    bands = []
+    for level, alpha in zip(sorted(levels, reverse=True), _alphas(len(levels)), strict=True):
+        shade = shade + alpha * (1 - shade)  # nested bands add up, and so do their swatches
+        bands.append(Patch(facecolor=FAN, alpha=shade, linewidth=0, label=f"{100 * level:g} %"))
+    fig.legend(
+        handles=[*handles, *reversed(bands)],
+        loc="upper right",
+        bbox_to_anchor=(1 - 0.12 / fig.get_figwidth(), 1 - 0.10 / fig.get_figheight()),
+        ncols=len(handles) + len(bands),
+        frameon=False,
+        fontsize=9,
+        labelcolor=SLATE,
+        handlelength=1.5,
+        columnspacing=1.3,
+        handletextpad=0.5,
+        borderaxespad=0,
+    )
+
+
+def _alphas(count: int) -> list[float]:
+    """Opacities from the widest band inwards."""
+    return list(np.linspace(0.16, 0.34, count)) if count > 1 else [0.25] * count
+
+
+def _timestamps(start: pd.Period, count: int) -> pd.DatetimeIndex:
+    return pd.period_range(start, periods=count, freq=start.freq).to_timestamp()

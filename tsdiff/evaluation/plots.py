@@ -1,0 +1,277 @@
+"""Pictures of forecasts, made to be put on a slide.
+
+* :func:`fan_chart`: one window, a panel for the sum and one per dimension.
+* :func:`fan_chart_sum`: the sum over several windows, along time where they follow each other.
+* :func:`calibration_plot`: how often intervals cover what happened, against their level.
+
+Each returns a :class:`matplotlib.figure.Figure` of its own: ``figure.savefig("forecast.png")``. A
+notebook shows it as the last value of a cell.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tsdiff.evaluation import drawing as d
+from tsdiff.evaluation import metrics
+from tsdiff.evaluation.scores import Evaluation
+
+if TYPE_CHECKING:
+    from gluonts.model.forecast import SampleForecast
+    from matplotlib.figure import Figure
+
+__all__ = ["calibration_plot", "fan_chart", "fan_chart_sum"]
+
+MAX_PANELS = 8
+
+
+def fan_chart(
+    forecast: SampleForecast,
+    entry: Mapping[str, Any],
+    *,
+    dimensions: Sequence[int] | None = None,
+    levels: Sequence[float] = metrics.DEFAULT_LEVELS,
+    history: int | None = None,
+    names: Sequence[str] | None = None,
+    title: str = "Forecast",
+) -> Figure:
+    """One window: the sum over all dimensions on top, chosen dimensions below.
+
+    Parameters
+    ----------
+    forecast
+        Sample forecast, ``samples [N, T, D]`` or ``[N, T]``.
+    entry
+        Its series, ``target [D, time]``, with the truth at its end or without.
+    dimensions
+        Dimensions to show; the first eight by default.
+    levels
+        Central intervals to shade.
+    history
+        Steps shown before the forecast; two horizons by default.
+    names
+        Names of *all* D dimensions; ``entry["dimension_names"]`` where there is one, by default.
+    title
+        The heading; dates, samples and score stand below it.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        Forecast and entry that do not fit, levels outside (0, 1), or a wrong number of names.
+    IndexError
+        A dimension that the forecast does not have.
+    """
+    _check_levels(levels)
+    window = d.Window.of(forecast, entry, history)
+    dims = window.samples.shape[-1]
+    labels = _names(names, entry, dims)
+    chosen = list(range(min(dims, MAX_PANELS))) if dimensions is None else list(dimensions)
+    for dim in chosen:
+        if not 0 <= dim < dims:
+            raise IndexError(f"dimension {dim} asked for, the forecast has 0 ... {dims - 1}")
+    if dims == 1:
+        panels = [(labels[0], window)]
+    else:
+        panels = [(f"Sum of {dims} series", window.summed())]
+        panels += [(labels[dim], window.dimension(dim)) for dim in chosen]
+    figure, axes = _grid(len(panels) - 1)
+    for index, (ax, (label, panel)) in enumerate(zip(axes, panels, strict=True)):
+        d.draw_fan(ax, panel, levels)
+        d.style_axes(ax, label, date_ticks=9 if index == 0 else 6)
+        d.mark_start(ax, panel.history_dates[-1], "" if index else "forecast starts")
+    shown = f"  ·  {len(chosen)} of {dims} series shown" if len(chosen) < dims else ""
+    d.add_heading(figure, title, _subtitle([window]) + shown)
+    d.add_legend(figure, levels, truth=window.has_truth)
+    return figure
+
+
+def fan_chart_sum(
+    forecasts: Sequence[SampleForecast],
+    entries: Sequence[Mapping[str, Any]],
+    *,
+    levels: Sequence[float] = metrics.DEFAULT_LEVELS,
+    history: int | None = None,
+    title: str = "Forecast of the sum",
+) -> Figure:
+    """The sum over dimensions in several windows.
+
+    Windows that follow each other without overlap, as rolling test windows do, are drawn in one
+    panel along time; others get a panel each.
+
+    Parameters
+    ----------
+    forecasts, entries
+        Forecasts and their series, in the same order; at most 12.
+    levels, history, title
+        As in :func:`fan_chart`; along time, ``history`` is shown before the first window.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        No forecasts, too many, another number of entries, or pairs that do not fit.
+    """
+    _check_levels(levels)
+    if len(forecasts) != len(entries) or not 1 <= len(forecasts) <= 12:
+        raise ValueError(
+            f"got {len(forecasts)} forecasts and {len(entries)} entries: expected one entry for "
+            "each of 1 to 12 forecasts"
+        )
+    windows = [
+        d.Window.of(forecast, entry, history)
+        for forecast, entry in zip(forecasts, entries, strict=True)
+    ]
+    panels = [window.summed() for window in windows]
+    if _one_after_another(windows):
+        figure = d.new_figure(13.33, 5.2)
+        ax = figure.subplots()
+        for index, panel in enumerate(panels):
+            d.draw_fan(ax, panel, levels, history=index == 0)
+            d.mark_start(ax, panel.history_dates[-1], "" if index else "first forecast starts")
+        d.style_axes(ax, f"Sum of {windows[0].samples.shape[-1]} series", date_ticks=10)
+    else:
+        rows = -(-len(panels) // 4)
+        columns = -(-len(panels) // rows)
+        figure = d.new_figure(13.33, 1.3 + 3.2 * rows)
+        grid = figure.add_gridspec(rows, columns)
+        for index, panel in enumerate(panels):
+            ax = figure.add_subplot(grid[divmod(index, columns)])
+            d.draw_fan(ax, panel, levels)
+            d.style_axes(ax, _panel_title(panel, entries[index]), date_ticks=6)
+            d.mark_start(ax, panel.history_dates[-1])
+    d.add_heading(figure, title, _subtitle(windows))
+    d.add_legend(figure, levels, truth=any(w.has_truth for w in windows))
+    return figure
+
+
+def calibration_plot(
+    evaluations: Evaluation | Sequence[Evaluation], *, title: str = "Calibration"
+) -> Figure:
+    """Coverage of central intervals against their level, per dimension and for the sum.
+
+    Parameters
+    ----------
+    evaluations
+        One or several evaluations. Where forecasts were kept (``keep_forecasts=True``), coverage
+        is drawn at every 5 %, otherwise at the three levels that were scored.
+    title
+        The heading.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    many = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)
+    if not 1 <= len(many) <= len(d.CYCLE):
+        raise ValueError(f"expected 1 to {len(d.CYCLE)} evaluations, got {len(many)}")
+    figure = d.new_figure(9.6, 5.4)
+    for ax, summed in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
+        ax.plot([0, 100], [0, 100], color=d.SLATE, linewidth=0.9, linestyle=(0, (2, 2.5)))
+        for evaluation, colour in zip(many, d.CYCLE, strict=False):
+            levels, shares = _coverage_curve(evaluation, summed)
+            style = {"marker": "o", "markersize": 4.5, "linewidth": 1.8, "color": colour}
+            ax.plot(100 * levels, 100 * shares, label=evaluation.name, clip_on=False, **style)
+        d.style_plain_axes(ax, "Sum over dimensions" if summed else "Single dimensions")
+        ax.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
+        ax.set_xlabel("interval level, %", fontsize=9, color=d.SLATE)
+    first, last = figure.axes
+    first.set_ylabel("covered, %", fontsize=9, color=d.SLATE)
+    first.annotate("too wide", (8, 92), fontsize=9, color=d.SLATE, va="top")
+    first.annotate("over-confident", (97, 8), fontsize=9, color=d.SLATE, ha="right")
+    last.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=d.INK)
+    size = many[0]
+    d.add_heading(
+        figure,
+        title,
+        f"{size.num_windows} windows of {size.prediction_length} steps  ·  "
+        f"{size.target_dim} dimensions  ·  {size.num_samples} samples",
+    )
+    return figure
+
+
+def _coverage_curve(evaluation: Evaluation, summed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Levels and covered shares, both starting at zero."""
+    if evaluation.forecasts:
+        windows = [
+            d.Window.of(forecast, entry)
+            for forecast, entry in zip(evaluation.forecasts, evaluation.entries, strict=True)
+        ]
+        samples = np.stack([window.samples for window in windows])
+        target = np.stack([window.truth.T for window in windows])
+        measure = metrics.coverage_sum if summed else metrics.coverage
+        covered = measure(samples, target, np.arange(1, 20) / 20)
+    else:
+        prefix = "coverage_sum_" if summed else "coverage_"
+        covered = {
+            level: evaluation[f"{prefix}{100 * level:.0f}"].value
+            for level in metrics.DEFAULT_LEVELS
+        }
+    return np.array([0.0, *covered]), np.array([0.0, *covered.values()])
+
+
+def _grid(num_dimensions: int) -> tuple[Figure, list[Any]]:
+    """A wide panel on top and a grid of small ones below it."""
+    if num_dimensions == 0:
+        figure = d.new_figure(13.33, 5.2)
+        return figure, [figure.subplots()]
+    columns = min(4, num_dimensions)
+    rows = -(-num_dimensions // columns)
+    figure = d.new_figure(13.33, 4.0 + 1.75 * rows)
+    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[1.7, *[1.0] * rows])
+    axes = [figure.add_subplot(grid[0, :])]
+    for index in range(num_dimensions):
+        axes.append(figure.add_subplot(grid[1 + index // columns, index % columns]))
+    return figure, axes
+
+
+def _subtitle(windows: Sequence[d.Window]) -> str:
+    """Dates, samples and score, as far as they are known."""
+    first, last = min(w.dates[0] for w in windows), max(w.dates[-1] for w in windows)
+    clock = " %H:%M" if first.hour or last.hour else ""
+    parts = [f"{first:%Y-%m-%d{clock}} to {last:%Y-%m-%d{clock}}"]
+    if len(windows) > 1:
+        parts.append(f"{len(windows)} windows")
+    parts.append(f"{windows[0].samples.shape[0]} samples")
+    same = len({window.samples.shape for window in windows}) == 1
+    if same and all(window.has_truth for window in windows):
+        samples = np.stack([window.samples for window in windows])
+        score = metrics.crps_sum_q19(samples, np.stack([window.truth.T for window in windows]))
+        parts.append(f"CRPS-sum (19 quantiles) {score:.4f}")
+    return "  ·  ".join(parts)
+
+
+def _panel_title(window: d.Window, entry: Mapping[str, Any]) -> str:
+    """Which series, and when its forecast starts."""
+    date = window.dates[0]
+    when = f"{date.day} {date:%b %Y}"
+    return f"{entry['item_id']}, {when}" if entry.get("item_id") is not None else when
+
+
+def _names(names: Sequence[str] | None, entry: Mapping[str, Any], dims: int) -> list[str]:
+    names = entry.get("dimension_names") if names is None else names
+    if names is None:
+        return [f"Series {index + 1}" for index in range(dims)]
+    if len(names) != dims:
+        raise ValueError(f"got {len(names)} names for {dims} dimensions: name all of them")
+    return [str(name) for name in names]
+
+
+def _one_after_another(windows: Sequence[d.Window]) -> bool:
+    return all(a.dates[-1] < b.dates[0] for a, b in itertools.pairwise(windows))
+
+
+def _check_levels(levels: Sequence[float]) -> None:
+    for level in levels:
+        if not 0 < level < 1:
+            raise ValueError(f"level {level!r} is not between 0 and 1; write 80 % as 0.8")

@@ -1,0 +1,254 @@
+"""A forecast's scores, each beside its Monte-Carlo error.
+
+A score computed from N samples is itself random: another N draws give another figure. Its standard
+deviation over such redraws is estimated by the bootstrap: joint samples (whole paths, all
+dimensions) are drawn with replacement within each window. As windows are sampled independently
+and a score is a sum of one term per window, ``Var(score) = sum_w Var(term_w)``, which makes some
+tens of replicates enough. The energy score, whose N^2 distances are too dear for that, takes the
+bootstrap's linear limit instead, the variance over samples of ``|x_i - y| - mean_j |x_i - x_j|``.
+
+The error says nothing about how few *windows* were scored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tsdiff.evaluation import metrics as m
+from tsdiff.evaluation.ensemble import Ensemble
+
+if TYPE_CHECKING:
+    from gluonts.model.forecast import SampleForecast
+
+__all__ = ["Evaluation", "Score", "score_samples"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score and the standard deviation that finite sampling gives it (NaN where unknown)."""
+
+    value: float
+    error: float = float("nan")
+
+    @property
+    def is_random(self) -> bool:
+        """Whether another draw would change the score; a point forecast's is fixed."""
+        return self.error > 1e-9 * max(abs(self.value), 1e-300)  # beyond rounding
+
+    def __str__(self) -> str:
+        value = f"{self.value:.4f}" if abs(self.value) < 10 else f"{self.value:.5g}"
+        if not self.is_random:
+            return value
+        return f"{value} ± " + (f"{self.error:.4f}" if self.error < 10 else f"{self.error:.3g}")
+
+    def __float__(self) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How one forecaster did on a set of windows.
+
+    Index it by a metric's name: ``evaluation["crps_sum_q19"].value``.
+
+    Attributes
+    ----------
+    name
+        The forecaster's name; evaluations of one name are seeds of one method.
+    scores
+        Name of metric to :class:`Score`.
+    num_windows, num_samples, prediction_length, target_dim
+        The sizes W, N, T and D that were scored.
+    seed
+        Seed of the forecasts, where known.
+    seconds
+        Wall time that the forecasts took, where known.
+    forecasts, entries
+        The forecasts and the windows they belong to, where they were kept; not part of the JSON.
+    """
+
+    name: str
+    scores: Mapping[str, Score]
+    num_windows: int
+    num_samples: int
+    prediction_length: int
+    target_dim: int
+    seed: int | None = None
+    seconds: float | None = None
+    forecasts: tuple[SampleForecast, ...] = field(default=(), repr=False, compare=False)
+    entries: tuple[Mapping[str, Any], ...] = field(default=(), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", MappingProxyType(dict(self.scores)))
+
+    def __getitem__(self, metric: str) -> Score:
+        try:
+            return self.scores[metric]
+        except KeyError:
+            known = ", ".join(self.scores)
+            raise KeyError(f"no score {metric!r} in this evaluation; it has: {known}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings, ready for JSON; NaN becomes None."""
+        sizes = ("num_windows", "num_samples", "prediction_length", "target_dim")
+        return {
+            "name": self.name,
+            **{size: getattr(self, size) for size in sizes},
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "scores": {
+                metric: {key: _or_none(value) for key, value in asdict(score).items()}
+                for metric, score in self.scores.items()
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Evaluation:
+        """Inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        ValueError
+            The content is not an evaluation.
+        """
+        try:
+            scores = {
+                metric: Score(_or_nan(score["value"]), _or_nan(score["error"]))
+                for metric, score in content["scores"].items()
+            }
+            return cls(**{**content, "scores": scores})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                "this is not an evaluation as Evaluation.to_dict writes it: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The evaluation as JSON text, also written to ``path`` where one is given."""
+        return write_json(self.to_dict(), path)
+
+    @classmethod
+    def from_json(cls, source: str | Path) -> Evaluation:
+        """Read what :meth:`to_json` wrote: JSON text, or a :class:`~pathlib.Path` to it."""
+        return cls.from_dict(read_json(source))
+
+
+def score_samples(
+    samples: np.ndarray,
+    target: np.ndarray,
+    *,
+    num_replicates: int = 20,
+    seed: int = 0,
+) -> dict[str, Score]:
+    """Every metric of ``samples [W, N, T, D]`` against ``target [W, T, D]``, with its error.
+
+    Parameters
+    ----------
+    samples, target
+        As :mod:`tsdiff.evaluation.metrics` fixes them.
+    num_replicates
+        Bootstrap replicates behind the Monte-Carlo error; 0 leaves the errors NaN.
+    seed
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    dict
+        ``crps_sum_q19``, ``crps_sum_q9``, ``crps_sum``, ``crps_sum_fair``, ``crps``,
+        ``crps_q19``, ``nd``, ``nrmse``, ``energy_score``, and ``coverage_L``, ``coverage_sum_L``
+        for L in 50, 80, 95 (per cent). ``crps_sum_fair`` is absent for a single sample.
+
+    Raises
+    ------
+    ValueError
+        As :func:`tsdiff.evaluation.metrics.crps_sum`.
+    """
+    ensemble = Ensemble.check(samples, target)
+    terms = _all_terms(ensemble)
+    variances = dict.fromkeys(terms, np.nan)
+    if num_replicates and ensemble.num_samples > 1:
+        generator = np.random.default_rng(seed)
+        replicates = [_all_terms(ensemble.resampled(generator)) for _ in range(num_replicates)]
+        for metric in terms:
+            by_window = np.var([replicate[metric] for replicate in replicates], axis=0, ddof=1)
+            variances[metric] = by_window.sum()
+    scores = {metric: _score(metric, terms[metric].sum(), variances[metric]) for metric in terms}
+    return {**scores, "energy_score": _energy_score(ensemble, bool(num_replicates))}
+
+
+_METRICS: dict[str, Callable[[Ensemble], np.ndarray]] = {
+    "crps_sum_q19": lambda e: m.quantile_loss_terms(e.summed, m.Q19),
+    "crps_sum_q9": lambda e: m.quantile_loss_terms(e.summed, m.Q9),
+    "crps_sum": lambda e: m.crps_terms(e.summed),
+    "crps_sum_fair": lambda e: m.crps_terms(e.summed, fair=True),
+    "crps": m.crps_terms,
+    "crps_q19": lambda e: m.quantile_loss_terms(e, m.Q19),
+    "nd": m.nd_terms,
+    "nrmse": m.squared_nrmse_terms,
+    **{
+        f"coverage_{100 * level:.0f}": lambda e, level=level: m.coverage_terms(e, level)
+        for level in m.DEFAULT_LEVELS
+    },
+    **{
+        f"coverage_sum_{100 * level:.0f}": lambda e, level=level: m.coverage_terms(e.summed, level)
+        for level in m.DEFAULT_LEVELS
+    },
+}
+
+
+def _all_terms(ensemble: Ensemble) -> dict[str, np.ndarray]:
+    return {
+        metric: terms(ensemble)
+        for metric, terms in _METRICS.items()
+        if ensemble.num_samples > 1 or metric != "crps_sum_fair"
+    }
+
+
+def _score(metric: str, value: float, variance: float) -> Score:
+    if metric == "nrmse":  # the terms are those of its square: delta rule for the root
+        root = np.sqrt(value)
+        return Score(float(root), float(np.sqrt(variance) / (2 * root)) if root else 0.0)
+    return Score(float(value), float(np.sqrt(variance)))
+
+
+def _energy_score(ensemble: Ensemble, with_error: bool) -> Score:
+    accuracy, spread = m.energy_parts(ensemble)
+    value = float((accuracy - 0.5 * spread).mean(axis=1).sum())
+    count = ensemble.num_samples
+    if not with_error or count < 2:
+        return Score(value)
+    return Score(value, float(np.sqrt(np.var(accuracy - spread, axis=1, ddof=1).sum() / count)))
+
+
+def write_json(content: Any, path: str | Path | None) -> str:
+    """Serialise to indented JSON, and to a file where a path is given."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    if path is not None:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    return text
+
+
+def read_json(source: str | Path) -> Any:
+    """Parse JSON text, or the file at a :class:`~pathlib.Path`."""
+    text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"not JSON ({error}); pass the text itself, or pathlib.Path(...) for a file"
+        ) from error
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else float(value)

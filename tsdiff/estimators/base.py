@@ -45,6 +45,10 @@ class GenerativeEstimator(BaseEstimator, Estimator):
         Coordinates in which the series are modelled: ``"auto"``, or one of
         :data:`tsdiff.transforms.SCALINGS`. ``"auto"`` finds out which of last value, seasonal
         value and level forecasts the training data best, and models what it gets wrong.
+    linear
+        Linear correction of that simple forecast, a ridge regression in closed form:
+        ``"none"``, ``"own"`` (each dimension's own lags), ``"all"`` (every dimension's), or
+        ``"auto"``: the best of the three on the last fifth of the training data.
     hidden_size, num_layers, dropout
         The LSTM's.
     embedding_dim
@@ -83,6 +87,7 @@ class GenerativeEstimator(BaseEstimator, Estimator):
     context_length: int | None = None
     lags: Sequence[int] | None = None
     scaling: str = "auto"
+    linear: str = "auto"
     hidden_size: int = 64
     num_layers: int = 2
     dropout: float = 0.0
@@ -158,6 +163,7 @@ class GenerativeEstimator(BaseEstimator, Estimator):
             context_length=self.context_length,
             lags=self.lags,
             scaling=self.scaling,
+            linear=self.linear,
         )
         if validation_data is None:
             held_out = prepare.hold_out(entries, facts, self.num_validation_windows)
@@ -166,13 +172,13 @@ class GenerativeEstimator(BaseEstimator, Estimator):
             checks.check_compatible(held_out, facts, needed=facts.prediction_length + 1)
         entries = prepare.cut_before(entries, held_out, facts.prediction_length)
         series = load_series(entries, facts.freq, 0)
-        sampler = WindowSampler(series, facts.past_length, facts.prediction_length)
         model = self.build_model(facts)
+        sampler = WindowSampler(series, model.past_length, facts.prediction_length)
         prepare.fit_statistics(model, series, sampler, self.seed)
         history = training.train(
             model,
             sampler,
-            prepare.validation_set(held_out, facts) if held_out else None,
+            prepare.validation_set(held_out, facts, model.past_length) if held_out else None,
             training.TrainingOptions.of(self),
             trainer_kwargs=dict(self.trainer_kwargs or {}),
             checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir),

@@ -12,7 +12,7 @@ from tsdiff.estimators.model import DataFacts
 from tsdiff.networks import NETWORKS
 from tsdiff.solvers import as_grid, as_solver
 from tsdiff.solvers.base import check_steps
-from tsdiff.transforms import SCALINGS
+from tsdiff.transforms import LINEAR, SCALINGS
 from tsdiff.transforms.lags import base_frequency
 
 if TYPE_CHECKING:
@@ -49,7 +49,11 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
         _positive_integer("every lag", lag)
     if estimator.lags is not None and not len(estimator.lags):
         raise ValueError("lags must name at least one lag, or be None to choose by frequency")
-    for name, choices in (("scaling", ("auto", *SCALINGS)), ("network", tuple(NETWORKS))):
+    for name, choices in (
+        ("scaling", ("auto", *SCALINGS)),
+        ("linear", LINEAR),
+        ("network", tuple(NETWORKS)),
+    ):
         if getattr(estimator, name) not in choices:
             raise ValueError(
                 f"unknown {name} {getattr(estimator, name)!r}: expected one of "

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from tsdiff.decoders import Decoder
 from tsdiff.encoders import LSTMEncoder
 from tsdiff.encoders.lstm import repeat_state
-from tsdiff.transforms import SCALINGS, Coordinates, Frame, InputLayer, Window
+from tsdiff.transforms import SCALINGS, Coordinates, Frame, InputLayer, LinearCorrection, Window
+from tsdiff.transforms.linear import Structure
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class DataFacts:
         In steps.
     scaling
         One of :data:`tsdiff.transforms.SCALINGS`.
+    linear, penalty
+        Structure and ridge penalty of the reference's linear correction, or None.
     num_features
         Calendar features and dynamic covariates together.
     num_dynamic_real, num_static_real
@@ -44,18 +47,13 @@ class DataFacts:
     lags: tuple[int, ...]
     season: int
     scaling: str
+    linear: Structure | None
+    penalty: float
     num_features: int
     num_dynamic_real: int
     num_static_real: int
     cardinalities: tuple[int, ...]
     dimension_names: tuple[str, ...]
-
-    @property
-    def past_length(self) -> int:
-        """Steps of past that a window needs: the context, and what lags and reference reach."""
-        reference = SCALINGS[self.scaling][0]
-        reach = {"last": 1, "season": self.season}.get(reference, 0)
-        return self.context_length + max(self.lags) + reach
 
 
 class ForecastModel(nn.Module):
@@ -91,7 +89,12 @@ class ForecastModel(nn.Module):
         super().__init__()
         self.facts = facts
         dims = facts.target_dim
-        self.coordinates = Coordinates(*SCALINGS[facts.scaling], dims, facts.season)
+        linear = facts.linear and LinearCorrection(
+            dims, facts.num_features, facts.lags, facts.linear
+        )
+        self.coordinates = Coordinates(
+            *SCALINGS[facts.scaling], dims, facts.season, linear or None
+        )
         self.inputs = InputLayer(
             self.coordinates.num_signals * dims,
             dims,
@@ -108,6 +111,11 @@ class ForecastModel(nn.Module):
         self.register_buffer("static_mean", torch.zeros(facts.num_static_real))
         self.register_buffer("static_std", torch.ones(facts.num_static_real))
 
+    @property
+    def past_length(self) -> int:
+        """Steps of past that a window needs: the context, and what lags and reference reach."""
+        return self.facts.context_length + max(self.facts.lags) + self.coordinates.reach
+
     def loss(self, window: Window, generator: torch.Generator) -> Tensor:
         """Mean decoder loss over the observed future values of training windows."""
         context, events, known = self._teacher_forced(window)
@@ -116,8 +124,7 @@ class ForecastModel(nn.Module):
 
     def future_residuals(self, window: Window) -> tuple[Tensor, Tensor]:
         """Residuals to be modelled and their mask, ``[B · T, 1, D]`` each."""
-        frame = self._frame(window)
-        z, known = self.coordinates(window.target, window.observed, frame)
+        z, known, _ = self._residuals(window)
         horizon = self.facts.prediction_length
         return _rows(z[:, -horizon:]), _rows(known[:, -horizon:])
 
@@ -148,10 +155,9 @@ class ForecastModel(nn.Module):
             ``[B, N, T, D]``, float64.
         """
         context_length = self.facts.context_length
-        frame = self._frame(window)
-        z, known = self.coordinates(window.target, window.observed, frame)
+        z, known, frame = self._residuals(window)
         past_values = window.target[:, self.coordinates.reach :]
-        past_signals = self.coordinates.signals(z, past_values, known, frame)
+        past_signals = self.coordinates.signals(z, past_values, known)
         features = self._features(window)
         static = self._static(window, frame)
 
@@ -171,24 +177,23 @@ class ForecastModel(nn.Module):
             return past[:, column : column + 1].repeat_interleave(num_samples, dim=0)
 
         for step in range(self.facts.prediction_length):
-            lagged = self.inputs.lagged(lambda lag, i=step: at(i - lag, signals, past_signals))
             here = at(step - self.facts.prediction_length, [], features)
+            lagged = self.inputs.lagged(lambda lag, i=step: at(i - lag, signals, past_signals))
             context, state = self.encoder.step(self.inputs(lagged, here, static), state)
             z = self.decoder.sample(context, generator=generators, **sampler)
-            reach = self.coordinates.reach
-            reference = at(step - reach, values, window.target) if reach else None
-            value = self.coordinates.inverse(z, frame, reference)
+            value = self.coordinates.inverse(
+                z, frame, lambda lag, i=step: at(i - lag, values, window.target), here
+            )
             values.append(value)
-            signals.append(self.coordinates.signals(z, value, torch.ones_like(value), frame))
+            signals.append(self.coordinates.signals(z, value, torch.ones_like(value)))
         return torch.cat(values, dim=1).unflatten(0, (-1, num_samples))
 
     def _teacher_forced(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
         """Contexts, events and masks of all future steps, ``[B · T, 1, ·]`` each."""
         horizon = self.facts.prediction_length
-        frame = self._frame(window)
-        z, known = self.coordinates(window.target, window.observed, frame)
+        z, known, frame = self._residuals(window)
         values = window.target[:, self.coordinates.reach :]
-        signals = self.coordinates.signals(z, values, known, frame)
+        signals = self.coordinates.signals(z, values, known)
         inputs = self._unrolled(signals, self._features(window), self._static(window, frame))
         contexts, _ = self.encoder.encode(inputs)
         dtype = contexts.dtype
@@ -207,13 +212,24 @@ class ForecastModel(nn.Module):
         )
         return self.inputs(lagged, features[:, -length:], static)
 
-    def _context(self, tensor: Tensor) -> Tensor:
-        """The context of ``[B, P (+ T), D]``, with what the reference reaches back to."""
-        past = self.facts.past_length
-        return tensor[:, past - self.facts.context_length - self.coordinates.reach : past]
+    def frame(self, window: Window) -> Frame:
+        """The coordinates that the context of each window fixes."""
+        return self.coordinates.frame(
+            self._context(window.target),
+            self._context(window.observed),
+            self._context(self._features(window)),
+        )
 
-    def _frame(self, window: Window) -> Frame:
-        return self.coordinates.frame(self._context(window.target), self._context(window.observed))
+    def _residuals(self, window: Window) -> tuple[Tensor, Tensor, Frame]:
+        """Whitened residuals, their mask, and the frame that the context fixes."""
+        features = self._features(window)[:, : window.target.shape[1]]
+        frame = self.frame(window)
+        return *self.coordinates(window.target, window.observed, features, frame), frame
+
+    def _context(self, tensor: Tensor) -> Tensor:
+        """The context of ``[B, P (+ T), ·]``, with what the reference reaches back to."""
+        past = self.past_length
+        return tensor[:, past - self.facts.context_length - self.coordinates.reach : past]
 
     def _features(self, window: Window) -> Tensor:
         return (window.features - self.feature_mean) / self.feature_std

@@ -131,7 +131,7 @@ class GenerativePredictor(RepresentablePredictor):
         numbered = iter(enumerate(entries))
         while batch := list(islice(numbered, batch_size)):
             series = load_series([entry for _, entry in batch], self.facts.freq, horizon)
-            window = forecast_windows(series, self.facts.past_length, horizon).to(device)
+            window = forecast_windows(series, model.past_length, horizon).to(device)
             generators = [seeded(seed, _FORECAST, number, device=device) for number, _ in batch]
             samples = model.sample(window, num_samples, generators, **sampler).cpu().numpy()
             if not np.isfinite(samples).all():

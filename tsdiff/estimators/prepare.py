@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,22 +17,26 @@ from tsdiff.datasets.windows import truncate
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.random import seeded
 from tsdiff.transforms import (
-    SCALINGS,
     Series,
     Window,
     WindowSampler,
-    choose_scaling,
+    choose_coordinates,
     default_context_length,
     default_lags,
+    fit_linear,
     forecast_windows,
     load_series,
     num_calendar_features,
     season_length,
+    set_size,
 )
 
 # At most this share of the shortest series is held out for validation when nothing else is said.
 _LARGEST_HOLDOUT = 0.2
 _DEFAULT_WINDOWS = 10
+# Pseudo-counts that are tried, as shares of the context length.
+_PRIOR_SHARES = (0.05, 0.15, 0.5, 1.5, 5.0, 50.0)
+_STATISTICS = 17
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ def gather_facts(
     context_length: int | None,
     lags: Sequence[int] | None,
     scaling: str,
+    linear: str,
 ) -> DataFacts:
     """Everything that widths follow from; arguments that are None are chosen by frequency.
 
@@ -92,9 +98,15 @@ def gather_facts(
     season = season_length(found)
     dynamic = np.asarray(first.get("feat_dynamic_real", np.zeros((0, 0))))
     categories = [np.asarray(entry.get("feat_static_cat", ()), dtype=int) for entry in entries]
-    if scaling == "auto":
-        series = load_series(entries, found, 0)
-        scaling = choose_scaling(series, prediction_length, context_length, season)
+    choice = choose_coordinates(
+        load_series(entries, found, 0),
+        horizon=prediction_length,
+        context_length=context_length,
+        season=season,
+        lags=lags,
+        scaling=scaling,
+        linear=linear,
+    )
     names = first.get("dimension_names") or [str(i) for i in range(target_dim)]
     return DataFacts(
         target_dim=target_dim,
@@ -103,7 +115,9 @@ def gather_facts(
         context_length=context_length,
         lags=lags,
         season=season,
-        scaling=scaling,
+        scaling=choice.scaling,
+        linear=choice.structure,
+        penalty=choice.penalty,
         num_features=num_calendar_features(found) + len(dynamic),
         num_dynamic_real=len(dynamic),
         num_static_real=len(np.asarray(first.get("feat_static_real", ()))),
@@ -157,9 +171,11 @@ def cut_before(
     return kept
 
 
-def validation_set(entries: list[dict[str, Any]], facts: DataFacts) -> ValidationSet:
-    """Tensors of the validation windows."""
-    horizon, past = facts.prediction_length, facts.past_length
+def validation_set(
+    entries: list[dict[str, Any]], facts: DataFacts, past: int
+) -> ValidationSet:
+    """Tensors of the validation windows, with ``past`` steps of past."""
+    horizon = facts.prediction_length
     series = load_series(entries, facts.freq, 0)
     full = forecast_windows(series, past + horizon, 0)
     short = Window(
@@ -181,29 +197,62 @@ def fit_statistics(
     that the decoder will see.
     """
     _standardize_covariates(model, series)
-    coordinates = model.coordinates
-    reach = coordinates.reach
-    changes = [s.target[reach:] - s.target[: len(s) - reach] if reach else s.target for s in series]
-    known = [s.observed[reach:] * s.observed[: len(s) - reach] for s in series]
-    change, weight = np.concatenate(changes), np.concatenate(known)
-    if SCALINGS[model.facts.scaling] == ("zero", "mean"):
-        typical = (np.abs(change) * weight).sum(0) / np.maximum(weight.sum(0), 1)
-    else:
-        centre = 0.0
-        if coordinates.reference == "level":
-            centre = (change * weight).sum(0) / np.maximum(weight.sum(0), 1)
-        typical = np.sqrt(((change - centre) ** 2 * weight).sum(0) / np.maximum(weight.sum(0), 1))
-    coordinates.typical_scale.copy_(torch.from_numpy(np.maximum(typical, 1e-12)))
-
-    count = max(16, min(512, 2**22 // (sampler.length * model.facts.target_dim)))
-    window = sampler.draw(count, seeded(seed, 17))
-    z, seen = (tensor.flatten(0, 1) for tensor in model.future_residuals(window))
+    set_size(model.coordinates, series)
+    if model.coordinates.linear is not None:
+        mean, std = model.feature_mean.numpy(), model.feature_std.numpy()
+        features = [(s.features[: len(s)] - mean) / std for s in series]
+        fit_linear(
+            model.coordinates, series, features, model.facts.context_length, model.facts.penalty
+        )
+    window = _some_windows(model, sampler, seed)
+    _set_typical(model, window)
+    residuals = model.future_residuals(window)
+    z, seen = (tensor.flatten(0, 1) for tensor in residuals)
     n = seen.sum(0).clamp_min(1.0)
     mean = (z * seen).sum(0) / n
     centred = (z - mean) * seen
     # Divided by a common n, so that the matrix stays positive semi-definite with gaps.
     covariance = centred.T @ centred / n.max()
     model.decoder.set_data_moments(mean, covariance)
+
+
+def _set_typical(model: ForecastModel, window: Window) -> None:
+    """Typical scale and correlation of residuals, and how far windows are shrunk to them.
+
+    The pseudo-count is the one under which Gaussian forecasts of the windows' futures, one
+    step ahead, are likeliest.
+    """
+    coordinates, context_length = model.coordinates, model.facts.context_length
+    dims = model.facts.target_dim
+    identity = torch.eye(dims, dtype=torch.float64)
+    coordinates.set_typical(coordinates.size, identity, 1e-6 * context_length)
+    frame = model.frame(window)
+    scale = frame.scale.mean((0, 1)).clamp_min(1e-12)
+    correlation = identity
+    if frame.factor is not None:
+        mean = (frame.factor @ frame.factor.transpose(1, 2)).mean(0)
+        shrinkage = dims / (dims + window.target.shape[0] * context_length)
+        correlation = (1.0 - shrinkage) * mean + shrinkage * identity
+    best = (-math.inf, 0.0)
+    for share in _PRIOR_SHARES:
+        coordinates.set_typical(scale, correlation, share * context_length)
+        best = max(best, (_log_likelihood(model, window), share * context_length))
+    coordinates.pseudo_count.fill_(best[1])
+
+
+def _log_likelihood(model: ForecastModel, window: Window) -> float:
+    """Mean Gaussian log-density of the windows' future residuals, up to a constant."""
+    frame = model.frame(window)
+    z, _ = model.future_residuals(window)
+    log_det = frame.scale.log().sum((1, 2))
+    if frame.factor is not None:
+        log_det = log_det + frame.factor.diagonal(dim1=1, dim2=2).log().sum(1)
+    return float(-0.5 * z.square().sum(-1).mean() - log_det.mean())
+
+
+def _some_windows(model: ForecastModel, sampler: WindowSampler, seed: int) -> Window:
+    count = max(16, min(512, 2**22 // (sampler.length * model.facts.target_dim)))
+    return sampler.draw(count, seeded(seed, _STATISTICS))
 
 
 def _standardize_covariates(model: ForecastModel, series: Sequence[Series]) -> None:

@@ -1,23 +1,28 @@
 """From data entries to tensors: windows, scaling, lags and calendar. Widths are computed."""
 
 from tsdiff.transforms.calendar import calendar_features, num_calendar_features
-from tsdiff.transforms.choose import choose_scaling
+from tsdiff.transforms.choose import LINEAR, choose_coordinates, fit_linear, set_size
 from tsdiff.transforms.coordinates import SCALINGS, Coordinates, Frame
 from tsdiff.transforms.inputs import InputLayer
+from tsdiff.transforms.linear import LinearCorrection
 from tsdiff.transforms.lags import default_context_length, default_lags, season_length
 from tsdiff.transforms.series import Series, load_series
 from tsdiff.transforms.windows import Window, WindowSampler, forecast_windows
 
 __all__ = [
+    "LINEAR",
     "SCALINGS",
     "Coordinates",
     "Frame",
     "InputLayer",
+    "LinearCorrection",
     "Series",
     "Window",
     "WindowSampler",
     "calendar_features",
-    "choose_scaling",
+    "choose_coordinates",
+    "fit_linear",
+    "set_size",
     "default_context_length",
     "default_lags",
     "forecast_windows",

@@ -1,73 +1,253 @@
-"""Which simple forecast is strong on a data set, and hence which coordinates to work in."""
+"""Which simple forecast is strong on a data set, and hence which coordinates to work in.
+
+Last value, seasonal value and level compete, each as it is and with a ridge correction of its
+own lags or of all dimensions', at several penalties. Each is fitted on the first four fifths of
+the training data and judged on the last fifth by what counts: the error of its mean forecast
+over the whole horizon, rolled out step by step. The winner is fitted again on all of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from tsdiff.transforms.coordinates import SCALINGS, Coordinates, Reference, Spread
+from tsdiff.transforms.linear import LinearCorrection, Structure, ridge_path
 from tsdiff.transforms.series import Series
 
+LINEAR = ("auto", "none", "own", "all")
 # Above this, a covariance per window costs more than the network that it helps.
 _LARGEST_WHITENED = 128
-_ORIGINS = 200
+# Above this, a regression on all dimensions' lags has more columns than it could ever earn.
+_LARGEST_JOINT = 400
+_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+_ORIGINS = 64
+_HELD_OUT = 0.2
+# A correction must lower the error by this share, or the plain reference stays.
+_WORTHWHILE = 0.02
+_OUTLIER = 6.0
 
 
-def choose_scaling(
-    series: Sequence[Series], horizon: int, context_length: int, season: int
-) -> str:
-    """The name of the scaling whose simple forecast errs least on the training data.
+class Choice(NamedTuple):
+    """A scaling, and the structure and penalty of its linear correction, if any."""
 
-    Three forecasts compete over up to 200 origins: the last value, the value one season ago
-    and the mean of the context. Errors are absolute, per dimension relative to the last
-    value's, and averaged over the horizon.
+    scaling: str
+    structure: Structure | None
+    penalty: float
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """All candidates of one reference, on one series."""
+
+    series: Series
+    horizon: int
+    context_length: int
+    season: int
+    lags: tuple[int, ...]
+
+
+def choose_coordinates(
+    series: Sequence[Series],
+    *,
+    horizon: int,
+    context_length: int,
+    season: int,
+    lags: Sequence[int],
+    scaling: str = "auto",
+    linear: str = "auto",
+) -> Choice:
+    """The scaling and linear correction whose mean forecast errs least.
 
     Parameters
     ----------
     series
-        Training data.
-    horizon, context_length, season
+        Training data; the longest one is judged on.
+    horizon, context_length, season, lags
         In steps.
-
-    Returns
-    -------
-    str
-        One of :data:`tsdiff.transforms.SCALINGS`.
+    scaling, linear
+        "auto", or what is already decided.
     """
-    errors = np.zeros(3)
-    for one in series:
-        errors += _errors(one, horizon, context_length, season)
-    winner = ("last", "season", "level")[int(np.argmin(errors))]
-    whitened = series[0].target.shape[1] <= _LARGEST_WHITENED
-    return {
-        "last": "whitened" if whitened else "increment",
-        "season": "whitened_seasonal" if whitened else "seasonal",
-        "level": "whitened_level" if whitened else "standard",
-    }[winner]
+    longest = max(series, key=len)
+    dims = longest.target.shape[1]
+    if scaling == "auto":
+        names = {
+            "last": "whitened" if dims <= _LARGEST_WHITENED else "increment",
+            "season": "whitened_seasonal" if dims <= _LARGEST_WHITENED else "seasonal",
+            "level": "whitened_level" if dims <= _LARGEST_WHITENED else "standard",
+        }
+        if season == 1:
+            del names["season"]
+        scalings = list(names.values())
+    else:
+        scalings = [scaling]
+    reach = max(context_length, season, max(lags) + 1)
+    split = int(len(longest) * (1.0 - _HELD_OUT))
+    room = split > 2 * reach and len(longest) - split >= horizon
+    if not room:
+        return Choice("whitened" if scaling == "auto" else scaling, None, 0.0)
+
+    problem = _Problem(longest, horizon, context_length, season, tuple(lags))
+    errors: dict[Choice, float] = {}
+    for name in scalings:
+        reference, spread = SCALINGS[name]
+        structures = _structures(linear, dims) if spread in ("std", "covariance") else ()
+        errors |= _judge(problem, name, structures, split, only=linear)
+    best = min(errors, key=errors.__getitem__)
+    plain = [choice for choice in errors if choice.structure is None]
+    if linear == "auto" and plain:
+        best_plain = min(plain, key=errors.__getitem__)
+        if errors[best] > (1.0 - _WORTHWHILE) * errors[best_plain]:
+            return best_plain
+    return best
 
 
-def _errors(series: Series, horizon: int, context_length: int, season: int) -> np.ndarray:
-    """Mean relative error of last value, seasonal value and level, ``[3]``."""
-    y = np.where(series.observed > 0, series.target, np.nan)
-    first = max(context_length, season)
-    if len(y) < first + horizon:
-        return np.zeros(3)
-    origins = np.unique(np.linspace(first, len(y) - horizon, _ORIGINS).astype(int))
-    steps = np.arange(horizon)
-    truth = y[origins[:, None] + steps]
-    filled = series.target
-    last = filled[origins - 1][:, None]
-    seasonal = filled[origins[:, None] + steps % season - season]
-    cumulative = np.concatenate([np.zeros((1, y.shape[1])), np.cumsum(filled, axis=0)])
-    level = ((cumulative[origins] - cumulative[origins - context_length]) / context_length)[:, None]
-    with np.errstate(invalid="ignore"):
-        mae = np.stack([_nanmean(np.abs(truth - guess)) for guess in (last, seasonal, level)])
-    scale = mae.max(axis=0)
-    relative = np.divide(mae, scale, out=np.ones_like(mae), where=scale > 0)
-    return np.nanmean(relative, axis=1)
+def fit_linear(
+    coordinates: Coordinates,
+    series: Sequence[Series],
+    features: Sequence[np.ndarray],
+    context_length: int,
+    penalty: float,
+) -> None:
+    """Fit the correction of ``coordinates`` on all training data.
+
+    Parameters
+    ----------
+    features
+        Standardised features of each series, ``[L, F]``.
+    """
+    assert coordinates.linear is not None
+    parts = [
+        _regression(coordinates, s, f, context_length, len(s))
+        for s, f in zip(series, features, strict=True)
+        if len(s) > max(context_length, coordinates.reach) + 1
+    ]
+    if parts:
+        design = [torch.cat(columns) for columns in zip(*parts, strict=True)]
+        solution = ridge_path(*design, coordinates.linear.structure, [penalty])[0]
+        coordinates.linear.set_weights(solution)
 
 
-def _nanmean(values: np.ndarray) -> np.ndarray:
-    """Mean over the first two axes, ignoring NaN; 0 where nothing was observed."""
-    known = np.isfinite(values)
-    return np.where(known, values, 0.0).sum((0, 1)) / np.maximum(known.sum((0, 1)), 1)
+def set_size(coordinates: Coordinates, series: Sequence[Series]) -> None:
+    """Set ``centre`` and ``size`` from the observed training values."""
+    values = np.concatenate([s.target for s in series])
+    weight = np.concatenate([s.observed for s in series])
+    count = np.maximum(weight.sum(0), 1.0)
+    centre = (values * weight).sum(0) / count
+    size = np.sqrt((((values - centre) ** 2) * weight).sum(0) / count)
+    size = np.maximum(size, 1e-9 * np.abs(centre) + 1e-12)
+    coordinates.centre.copy_(torch.from_numpy(centre))
+    coordinates.size.copy_(torch.from_numpy(size))
+
+
+def _structures(linear: str, dims: int) -> tuple[Structure, ...]:
+    if linear == "none":
+        return ()
+    if linear == "own":
+        return ("own",)
+    if linear == "all":
+        return ("all",)
+    return ("own", "all") if 1 < dims <= _LARGEST_JOINT else ("own",)
+
+
+def _judge(
+    problem: _Problem, scaling: str, structures: Sequence[Structure], split: int, *, only: str
+) -> dict[Choice, float]:
+    reference, spread = SCALINGS[scaling]
+    errors: dict[Choice, float] = {}
+    if only in ("auto", "none") or not structures:
+        coordinates = _candidate(problem, reference, spread, None)
+        errors[Choice(scaling, None, 0.0)] = _rollout_error(problem, coordinates, split)
+    for structure in structures:
+        coordinates = _candidate(problem, reference, spread, structure)
+        assert coordinates.linear is not None
+        features = problem.series.features[: len(problem.series)]
+        design = _regression(
+            coordinates, problem.series, features, problem.context_length, split
+        )
+        for penalty, solution in zip(
+            _PENALTIES, ridge_path(*design, structure, _PENALTIES), strict=True
+        ):
+            coordinates.linear.set_weights(solution)
+            error = _rollout_error(problem, coordinates, split)
+            errors[Choice(scaling, structure, penalty)] = error
+    return errors
+
+
+def _candidate(
+    problem: _Problem, reference: Reference, spread: Spread, structure: Structure | None
+) -> Coordinates:
+    dims, num_features = problem.series.target.shape[1], problem.series.features.shape[1]
+    linear = structure and LinearCorrection(dims, num_features, problem.lags, structure)
+    coordinates = Coordinates(reference, spread, dims, problem.season, linear or None)
+    set_size(coordinates, [problem.series])
+    return coordinates
+
+
+def _regression(
+    coordinates: Coordinates, series: Series, features: np.ndarray, context_length: int, end: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Features ``[n, F]``, regressors ``[n, lags, D]`` and targets ``[n, D]`` before ``end``."""
+    linear = coordinates.linear
+    assert linear is not None
+    first = max(context_length, coordinates.reach)
+    steps = torch.arange(first, end)
+    values = torch.from_numpy(series.target)
+    level = _rolling_level(values, context_length)[steps]
+
+    def value_at(lag: int) -> Tensor:
+        return values[steps - lag]
+
+    plain, regressor = coordinates.plain_at(value_at, level), coordinates.regressor(value_at, level)
+    assert plain is not None
+    target = (values[steps] - plain) / coordinates.size
+    spread = target.square().mean(0).sqrt().clamp_min(1e-12)
+    target = torch.maximum(torch.minimum(target, _OUTLIER * spread), -_OUTLIER * spread)
+    observed = torch.from_numpy(series.observed)[steps].bool().all(1)
+    if observed.float().mean() < 0.5:
+        observed = torch.ones_like(observed)
+    regressors = torch.stack([regressor(lag) for lag in linear.lags], dim=1)
+    return torch.from_numpy(features)[steps][observed], regressors[observed], target[observed]
+
+
+def _rolling_level(values: Tensor, length: int) -> Tensor:
+    """Mean of the ``length`` values before each step; undefined for the first ``length``."""
+    total = torch.cat([values.new_zeros(1, values.shape[1]), values.cumsum(0)])
+    level = torch.zeros_like(values)
+    level[length:] = (total[length:-1] - total[: -length - 1]) / length
+    return level
+
+
+def _rollout_error(problem: _Problem, coordinates: Coordinates, split: int) -> float:
+    """Mean absolute error of the rolled-out mean forecast, of each dimension and of the sum.
+
+    Each is relative to the standard deviation of its increments, so that all count alike.
+    """
+    series, horizon = problem.series, problem.horizon
+    values = torch.from_numpy(series.target)
+    features = torch.from_numpy(series.features)
+    origins = torch.from_numpy(
+        np.unique(np.linspace(split, len(series) - horizon, _ORIGINS).astype(int))
+    )
+    level = _rolling_level(values, problem.context_length)[origins.clamp_max(len(series) - 1)]
+    path: list[Tensor] = []
+    for step in range(horizon):
+
+        def value_at(lag: int, step: int = step) -> Tensor:
+            return path[step - lag] if step >= lag else values[origins + step - lag]
+
+        reference = coordinates.reference_at(value_at, features[origins + step], level)
+        path.append(torch.zeros_like(level) if reference is None else reference)
+    steps = origins.unsqueeze(1) + torch.arange(horizon)
+    observed = torch.from_numpy(series.observed)[steps]
+    error = (torch.stack(path, dim=1) - values[steps]) * observed
+    unit = values.diff(dim=0).square().mean(0).sqrt().clamp_min(1e-12)
+    unit_sum = values.sum(1).diff().square().mean().sqrt().clamp_min(1e-12)
+    each = (error.abs().sum((0, 1)) / observed.sum((0, 1)).clamp_min(1.0) / unit).mean()
+    total = error.sum(-1).abs().mean() / unit_sum
+    return float(each + total)

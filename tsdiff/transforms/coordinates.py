@@ -1,22 +1,27 @@
-r"""Coordinates in which a simple forecast is already known: ``z_i = L^{-1} (y_i - ref_i)``.
+r"""Coordinates in which a simple forecast is already known: ``z_i = L^{-1} (y_i - ŷ_i)``.
 
-The reference is zero, the level of the context window, the last value or the value one season
-ago; the spread ``L`` is one, a number per dimension, or a Cholesky factor of the shrunk
-covariance of recent residuals. In these coordinates data are close to ``N(0, I)``: noise *is*
-the simple forecast (the joint random walk, for ``"whitened"``), and a model has only to learn
-what that forecast gets wrong.
+The reference ``ŷ_i`` is zero, the level of the context window, the last value or the value one
+season ago, with a linear correction if that helps (:mod:`tsdiff.transforms.linear`). The spread
+``L`` is one, a number per dimension, or a Cholesky factor of the shrunk covariance of recent
+residuals. In these coordinates data are close to ``N(0, I)``: noise *is* the simple forecast
+(the joint random walk, for ``"whitened"``), and a model has only to learn what it gets wrong.
 
-All statistics come from the context window alone, in float64: prices of a million with
-movements of a cent are no trouble. Shapes: ``B`` windows, ``D`` dimensions, ``W`` steps.
+Scale and correlation are those of the residuals in the context window, shrunk towards the ones
+that are typical of the training data, as a posterior mean under ``pseudo_count`` typical steps
+would be. Everything is float64: prices of a million with movements of a cent are no trouble. Shapes: ``B`` windows, ``R = B · N`` rows (N
+samples of one window adjacent), ``D`` dimensions, ``W`` steps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from tsdiff.transforms.linear import LinearCorrection
 
 Reference = Literal["zero", "level", "last", "season"]
 Spread = Literal["one", "mean", "std", "covariance"]
@@ -32,6 +37,11 @@ SCALINGS: dict[str, tuple[Reference, Spread]] = {
     "whitened_level": ("level", "covariance"),
 }
 """Scalings by the names that estimators understand: (reference, spread)."""
+
+
+def reference_reach(reference: Reference, season: int) -> int:
+    """How many steps back the plain reference of a step lies."""
+    return {"zero": 0, "level": 0, "last": 1, "season": season}[reference]
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Frame:
     factor: Tensor | None
 
     def spread(self, z: Tensor) -> Tensor:
-        """``L z`` for ``z [B · N, T, D]``, the rows of one window being adjacent."""
+        """``L z`` for ``z [R, T, D]``."""
         z = z.to(self.scale.dtype)
         windows, dims = self.scale.shape[0], self.scale.shape[-1]
         rows = z.reshape(windows, -1, dims)
@@ -70,6 +80,10 @@ class Frame:
             self.factor, residual.transpose(1, 2), upper=False
         ).transpose(1, 2)
 
+    def level_rows(self, rows: int) -> Tensor:
+        """The level once per row, ``[R, 1, D]``."""
+        return self.level.repeat_interleave(rows // self.level.shape[0], dim=0)
+
 
 class Coordinates(nn.Module):
     """The map between values and whitened residuals, and back.
@@ -82,20 +96,40 @@ class Coordinates(nn.Module):
         D.
     season
         Steps between a value and its seasonal reference.
+    linear
+        A correction of the reference, or None.
 
     Attributes
     ----------
-    typical_scale
-        Spread of the residuals over the training data, ``[D]``; stands in for a window's own
-        where nothing was observed, and a thousandth of it is the floor for constant windows.
+    typical_scale, typical_correlation
+        Of the residuals over the training data, ``[D]`` and ``[D, D]``.
+    pseudo_count
+        How many typical steps a window's own residuals are weighed against, ``[]``.
+    centre, size
+        Mean and standard deviation of the training data, ``[D]``.
     """
 
     typical_scale: Tensor
+    typical_correlation: Tensor
+    pseudo_count: Tensor
+    centre: Tensor
+    size: Tensor
 
-    def __init__(self, reference: Reference, spread: Spread, target_dim: int, season: int = 1):
+    def __init__(
+        self,
+        reference: Reference,
+        spread: Spread,
+        target_dim: int,
+        season: int = 1,
+        linear: LinearCorrection | None = None,
+    ):
         super().__init__()
         self.reference, self.spread_kind, self.season = reference, spread, season
-        self.register_buffer("typical_scale", torch.ones(target_dim, dtype=torch.float64))
+        self.linear = linear
+        for name, value in (("typical_scale", 1.0), ("centre", 0.0), ("size", 1.0)):
+            self.register_buffer(name, torch.full((target_dim,), value, dtype=torch.float64))
+        self.register_buffer("typical_correlation", torch.eye(target_dim, dtype=torch.float64))
+        self.register_buffer("pseudo_count", torch.tensor(float(target_dim), dtype=torch.float64))
 
     @property
     def limit(self) -> float:
@@ -109,35 +143,20 @@ class Coordinates(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How many steps back the reference of a step lies."""
-        return {"zero": 0, "level": 0, "last": 1, "season": self.season}[self.reference]
+        """How many steps back the reference of a step looks."""
+        plain = reference_reach(self.reference, self.season)
+        return plain if self.linear is None else max(plain, self.linear.reach)
 
     @property
     def num_signals(self) -> int:
-        """Signals per dimension: residuals, and deviations from the level beside seasonal ones.
+        """Signals per dimension: residuals, and standardised values beside seasonal ones.
 
-        A residual from last week's value doesn't tell where the series stands; for a random
+        A residual from yesterday's value doesn't tell where the series stands; for a random
         walk, on the other hand, where it stands tells nothing, and would only mislead.
         """
         return 2 if self.reference == "season" else 1
 
-    def signals(self, z: Tensor, values: Tensor, known: Tensor, frame: Frame) -> Tensor:
-        """What an encoder may see of past steps, ``[B · N, W, num_signals · D]``.
-
-        Parameters
-        ----------
-        z, values, known
-            Residuals, values and their mask, ``[B · N, W, D]`` each.
-        """
-        z = z.clamp(-self.limit, self.limit)
-        if self.num_signals == 1:
-            return z
-        rows = values.shape[0] // frame.level.shape[0]
-        level = frame.level.repeat_interleave(rows, dim=0)
-        scale = frame.scale.repeat_interleave(rows, dim=0)
-        return torch.cat([z, (values - level) / scale * known], dim=-1)
-
-    def frame(self, context: Tensor, observed: Tensor) -> Frame:
+    def frame(self, context: Tensor, observed: Tensor, features: Tensor) -> Frame:
         """Fit the coordinates to context windows.
 
         Parameters
@@ -146,34 +165,55 @@ class Coordinates(nn.Module):
             Values ``[B, reach + C, D]``, the last C of which are the context.
         observed
             1 where a value was observed, 0 where it was filled in; same shape.
+        features
+            ``[B, reach + C, F]``.
         """
-        reach = self.reach
-        weight = observed[:, reach:]
+        weight, values = observed[:, self.reach :], context[:, self.reach :]
         count = weight.sum(1, keepdim=True)
-        values = context[:, reach:]
         level = (values * weight).sum(1, keepdim=True) / count.clamp_min(1.0)
         level = torch.where(count > 0, level, values[:, -1:])
         if self.spread_kind == "one":
             return Frame(level, torch.ones_like(level), None)
+        floor = 1e-9 * level.abs() + 1e-12
         if self.spread_kind == "mean":
             size = (values.abs() * weight).sum(1, keepdim=True) / count.clamp_min(1.0)
-            return Frame(level, self._floored(size, count, level), None)
+            size = torch.where(count > 0, size, self.typical_scale)
+            return Frame(level, torch.maximum(size, torch.maximum(floor, 1e-3 * self.typical_scale)), None)
 
-        residual, known = self._residuals(context, observed, level)
+        residual, known = self._residuals(context, observed, features, level)
         residual = residual * known
-        count = known.sum(1, keepdim=True)
-        size = (residual.square().sum(1, keepdim=True) / count.clamp_min(1.0)).sqrt()
-        scale = self._floored(size, count, level)
-        factor = self._factor(residual, count) if self.spread_kind == "covariance" else None
-        return Frame(level, scale, factor)
+        prior = self.pseudo_count
+        total = known.sum(1, keepdim=True) + prior
+        square = residual.square().sum(1, keepdim=True)
+        scale = ((square + prior * self.typical_scale.square()) / total).sqrt()
+        scale = torch.maximum(scale, floor)
+        if self.spread_kind == "std":
+            return Frame(level, scale, None)
+        # Products of unit vectors are positive semi-definite, whatever is missing.
+        unit = residual / square.sqrt().clamp_min(1e-300)
+        count = known.sum(1, keepdim=True).mean(-1, keepdim=True)
+        correlation = count * (unit.transpose(1, 2) @ unit) + prior * self.typical_correlation
+        correlation = correlation / (count + prior)
+        # Ones on the diagonal, exactly, also where a constant dimension left less.
+        identity = torch.eye(scale.shape[-1], dtype=scale.dtype, device=scale.device)
+        correlation = correlation * (1.0 - identity) + identity
+        return Frame(level, scale, torch.linalg.cholesky(correlation))
 
-    def forward(self, values: Tensor, observed: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
+    def set_typical(self, scale: Tensor, correlation: Tensor, pseudo_count: float) -> None:
+        """Set what windows are shrunk towards, and how strongly."""
+        self.typical_scale.copy_(scale)
+        self.typical_correlation.copy_(correlation)
+        self.pseudo_count.fill_(pseudo_count)
+
+    def forward(
+        self, values: Tensor, observed: Tensor, features: Tensor, frame: Frame
+    ) -> tuple[Tensor, Tensor]:
         """Whitened residuals of all but the first ``reach`` steps.
 
         Parameters
         ----------
-        values, observed
-            ``[B, reach + W, D]``.
+        values, observed, features
+            ``[B, reach + W, ·]``.
 
         Returns
         -------
@@ -182,48 +222,79 @@ class Coordinates(nn.Module):
             and ``z`` is 0 where it is 0, so that filled-in values can't be seen. ``z`` is kept
             within :attr:`limit`.
         """
-        residual, known = self._residuals(values, observed, frame.level)
+        residual, known = self._residuals(values, observed, features, frame.level)
         if frame.factor is not None:
             # Whitening mixes dimensions: an unknown residual counts as its expectation, zero.
             residual = residual * known
         return (frame.whiten(residual) * known).clamp(-self.limit, self.limit), known
 
-    def inverse(self, z: Tensor, frame: Frame, reference: Tensor | None) -> Tensor:
-        """Values from residuals ``z [B · N, T, D]``.
+    def inverse(
+        self, z: Tensor, frame: Frame, value_at: Callable[[int], Tensor], features: Tensor
+    ) -> Tensor:
+        """Values of one step from residuals ``z [R, 1, D]``.
 
-        ``reference`` is the value ``reach`` steps earlier, ``[B · N, T, D]``; it is not used
-        where the reference is zero or the level.
+        Parameters
+        ----------
+        value_at
+            ``lag -> [R, 1, D]``, the values ``lag`` steps before.
+        features
+            ``[R, 1, F]``.
         """
-        change = frame.spread(z)
+        reference = self.reference_at(value_at, features, frame.level_rows(z.shape[0]))
+        return frame.spread(z) if reference is None else reference + frame.spread(z)
+
+    def reference_at(
+        self, value_at: Callable[[int], Tensor], features: Tensor, level: Tensor
+    ) -> Tensor | None:
+        """The simple forecast of steps whose past ``value_at`` gives; None is zero."""
+        plain = self.plain_at(value_at, level)
+        if plain is None or self.linear is None:
+            return plain
+        return plain + self.size * self.linear(self.regressor(value_at, level), features)
+
+    def plain_at(self, value_at: Callable[[int], Tensor], level: Tensor) -> Tensor | None:
+        """The reference without its linear correction."""
         if self.reference == "zero":
-            return change
+            return None
         if self.reference == "level":
-            rows = change.shape[0] // frame.level.shape[0]
-            return change + frame.level.repeat_interleave(rows, dim=0)
-        assert reference is not None
-        return reference + change
+            return level
+        return value_at(1 if self.reference == "last" else self.season)
 
-    def _residuals(self, values: Tensor, observed: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        reach = self.reach
-        if reach:
-            known = observed[:, reach:] * observed[:, :-reach]
-            return values[:, reach:] - values[:, :-reach], known
-        return (values - level if self.reference == "level" else values), observed
+    def regressor(
+        self, value_at: Callable[[int], Tensor], level: Tensor
+    ) -> Callable[[int], Tensor]:
+        """What the linear correction is a function of: ``lag -> x_{i - lag}``.
 
-    def _floored(self, size: Tensor, count: Tensor, level: Tensor) -> Tensor:
-        typical = self.typical_scale
-        floor = torch.maximum(1e-3 * typical, 1e-9 * level.abs() + 1e-12)
-        return torch.where(count > 0, torch.maximum(size, floor), typical.clamp_min(1e-12))
+        Increments for random walks, which have no level to return to; deviations from the
+        window's level or, for seasonal series, from the training data's mean.
+        """
+        if self.reference == "last":
+            return lambda lag: (value_at(lag) - value_at(lag + 1)) / self.size
+        origin = level if self.reference == "level" else self.centre
+        return lambda lag: (value_at(lag) - origin) / self.size
 
-    def _factor(self, residual: Tensor, count: Tensor) -> Tensor:
-        # Cross-products of unit vectors: positive semi-definite whatever is missing. Shrunk
-        # towards independence like a posterior mean under D pseudo-observations.
-        dims = residual.shape[-1]
-        unit = residual / residual.square().sum(1, keepdim=True).sqrt().clamp_min(1e-300)
-        correlation = unit.transpose(1, 2) @ unit
-        n = count.mean(-1, keepdim=True)
-        correlation = correlation * (n / (n + dims))
-        # Ones on the diagonal, exactly, also where a constant dimension left a zero.
-        identity = torch.eye(dims, dtype=residual.dtype, device=residual.device)
-        correlation = correlation * (1.0 - identity) + identity
-        return torch.linalg.cholesky(correlation)
+    def signals(self, z: Tensor, values: Tensor, known: Tensor) -> Tensor:
+        """What an encoder may see of past steps, ``[R, W, num_signals · D]``.
+
+        Parameters
+        ----------
+        z, values, known
+            Residuals, values and their mask, ``[R, W, D]`` each.
+        """
+        z = z.clamp(-self.limit, self.limit)
+        if self.num_signals == 1:
+            return z
+        return torch.cat([z, (values - self.centre) / self.size * known], dim=-1)
+
+    def _residuals(
+        self, values: Tensor, observed: Tensor, features: Tensor, level: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        reach, steps = self.reach, values.shape[1] - self.reach
+
+        def back(tensor: Tensor, lag: int) -> Tensor:
+            return tensor[:, reach - lag : reach - lag + steps]
+
+        reference = self.reference_at(lambda lag: back(values, lag), back(features, 0), level)
+        known = back(observed, 0) * back(observed, reference_reach(self.reference, self.season))
+        now = back(values, 0)
+        return (now if reference is None else now - reference), known

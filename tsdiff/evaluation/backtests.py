@@ -15,21 +15,20 @@ from typing import Any
 
 import numpy as np
 from gluonts.model.estimator import Estimator
-from gluonts.model.forecast import SampleForecast
+from gluonts.model.forecast import Forecast, SampleForecast
 from gluonts.model.predictor import Predictor
 
 from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.datasets.entries import DataEntry
 from tsdiff.datasets.windows import rolling_windows, split_window, truncate
 from tsdiff.evaluation.scores import Evaluation, score_samples
 
 __all__ = ["backtest", "evaluate", "score_forecasts"]
 
-Entry = Mapping[str, Any]
-
 
 def evaluate(
     predictor: Predictor,
-    dataset: Iterable[Entry],
+    dataset: Iterable[DataEntry],
     *,
     num_samples: int = 100,
     seed: int = 0,
@@ -101,8 +100,8 @@ def evaluate(
 
 
 def score_forecasts(
-    forecasts: Iterable[SampleForecast],
-    entries: Iterable[Entry],
+    forecasts: Iterable[Forecast],
+    entries: Iterable[DataEntry],
     prediction_length: int,
     *,
     name: str = "forecast",
@@ -169,7 +168,7 @@ def score_forecasts(
 
 def backtest(
     model: Predictor | Estimator,
-    entries: Sequence[Entry],
+    entries: Sequence[DataEntry],
     *,
     num_windows: int,
     prediction_length: int | None = None,
@@ -219,9 +218,7 @@ def backtest(
     windows = rolling_windows(list(entries), length, num_windows, stride)  # type: ignore[arg-type]
     if isinstance(model, Estimator):
         reach = length + (num_windows - 1) * (length if stride is None else stride)
-        training = [
-            truncate(dict(entry), np.shape(entry["target"])[-1] - reach) for entry in entries
-        ]
+        training = [truncate(entry, np.shape(entry["target"])[-1] - reach) for entry in entries]
         evaluate_kwargs.setdefault("name", type(model).__name__)
         model = model.train(training)
     return evaluate(model, windows, **evaluate_kwargs)
@@ -229,7 +226,7 @@ def backtest(
 
 @business_day_periods()
 def _aligned(
-    position: int, forecast: SampleForecast, entry: Entry, prediction_length: int
+    position: int, forecast: Forecast, entry: DataEntry, prediction_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples [N, T, D] and truth [T, D] of one window, checked to belong together."""
     if not isinstance(forecast, SampleForecast):
@@ -237,7 +234,7 @@ def _aligned(
             f"forecast {position} is a {type(forecast).__name__}, expected a SampleForecast: the "
             "scores of a sum need joint samples"
         )
-    history, truth = split_window(dict(entry), prediction_length)
+    history, truth = split_window(entry, prediction_length)
     expected = entry["start"] + np.shape(history["target"])[-1]
     if forecast.start_date != expected:
         raise ValueError(

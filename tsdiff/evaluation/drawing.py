@@ -130,8 +130,9 @@ def draw_fan(ax: Axes, window: Window, levels: Sequence[float], *, history: bool
     ax.plot(dates, truth, color=INK, linewidth=1.6, zorder=4, solid_capstyle="round")
 
 
-def mark_start(ax: Axes, date: pd.Timestamp, label: str = "") -> None:
-    """A thin rule where the forecast starts, with a word beside it."""
+def mark_start(ax: Axes, window: Window, label: str = "") -> None:
+    """A thin rule at the last known step, where the forecast starts, with a word beside it."""
+    date: Any = window.history_dates[-1]
     ax.axvline(date, color=SLATE, linewidth=0.8, linestyle=(0, (2, 2.5)), zorder=1.5)
     if label:
         ax.annotate(
@@ -154,20 +155,30 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
 
 
-def style_axes(ax: Axes, title: str, *, date_ticks: int = 5) -> None:
-    """Left-aligned title, light horizontal grid, no box, concise dates."""
-    style_plain_axes(ax, title)
-    if date_ticks:
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+def style_axes(ax: Axes, title: str, *, wide: bool) -> None:
+    """The style of a panel along time; only a wide one has room for the year below its dates."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.ticker import EngFormatter
 
-        locator = AutoDateLocator(minticks=min(3, date_ticks), maxticks=date_ticks)
-        ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-        ax.xaxis.get_offset_text().set(size=8, color=SLATE)
+    style_plain_axes(ax, title)
+    locator = AutoDateLocator(minticks=3, maxticks=10 if wide else 5)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(
+        ConciseDateFormatter(
+            locator,
+            formats=["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"],
+            zero_formats=["", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"],
+            offset_formats=["", "%Y", "%Y", "%d %b %Y", "%d %b %Y", "%d %b %Y %H:%M"],
+            show_offset=wide,
+        )
+    )
+    ax.xaxis.get_offset_text().set(size=8, color=SLATE)
+    if max(np.abs(ax.get_ylim())) >= 1e5:
+        ax.yaxis.set_major_formatter(EngFormatter(sep=" "))  # 270 M reads better than 2.7 and 1e8
 
 
 def style_plain_axes(ax: Axes, title: str) -> None:
-    """The style of axes whose x is no date."""
+    """Left-aligned title, light horizontal grid, no box."""
     from matplotlib.ticker import MaxNLocator
 
     ax.set_title(title, loc="left", fontsize=10.5, color=INK, fontweight="bold", pad=6)
@@ -185,9 +196,8 @@ def add_heading(fig: Figure, title: str, subtitle: str) -> None:
     """Title and subtitle at the upper left, in room that the layout keeps free for them."""
     height = fig.get_figheight()
     head = 0.86  # inches
-    fig.get_layout_engine().set(  # type: ignore[union-attr]
-        rect=(0.006, 0.015, 0.988, 1 - head / height - 0.015), w_pad=0.10, h_pad=0.08
-    )
+    layout: Any = fig.get_layout_engine()
+    layout.set(rect=(0.006, 0.015, 0.988, 1 - head / height - 0.015), w_pad=0.10, h_pad=0.08)
     left = 0.16 / fig.get_figwidth()
     fig.text(left, 1 - 0.16 / height, title, fontsize=16, fontweight="bold", color=INK, va="top")
     fig.text(left, 1 - 0.52 / height, subtitle, fontsize=10, color=SLATE, va="top")
@@ -227,5 +237,5 @@ def _alphas(count: int) -> list[float]:
     return list(np.linspace(0.16, 0.34, count)) if count > 1 else [0.25] * count
 
 
-def _timestamps(start: pd.Period, count: int) -> pd.DatetimeIndex:
+def _timestamps(start: Any, count: int) -> pd.DatetimeIndex:
     return pd.period_range(start, periods=count, freq=start.freq).to_timestamp()

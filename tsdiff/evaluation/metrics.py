@@ -24,6 +24,7 @@ calibrated Gaussian q19 lies 4.8 % and q9 9.4 % above the CRPS: compare like wit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -252,7 +253,7 @@ def _scaled(loss: np.ndarray, target: np.ndarray) -> np.ndarray:
     return (np.nansum(loss, axis=1)[:, usable] / scale[usable]).mean(axis=-1)
 
 
-def _divide(terms: np.ndarray, scale: float) -> np.ndarray:
+def _divide(terms: np.ndarray, scale: Any) -> np.ndarray:
     return terms / scale if scale > 0 else np.full(len(terms), np.nan)
 
 

@@ -38,7 +38,9 @@ class _Baseline(RepresentablePredictor):
         return (), dict(self._arguments)  # what GluonTS' serialize writes
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._arguments == other._arguments
+        return (
+            isinstance(other, type(self)) and self.__getnewargs_ex__() == other.__getnewargs_ex__()
+        )
 
     def __hash__(self) -> int:
         return hash((type(self), *self._arguments.items()))

@@ -85,8 +85,8 @@ def fan_chart(
     figure, axes = _grid(len(panels) - 1)
     for index, (ax, (label, panel)) in enumerate(zip(axes, panels, strict=True)):
         d.draw_fan(ax, panel, levels)
-        d.style_axes(ax, label, date_ticks=9 if index == 0 else 6)
-        d.mark_start(ax, panel.history_dates[-1], "" if index else "forecast starts")
+        d.style_axes(ax, label, wide=index == 0)
+        d.mark_start(ax, panel, "" if index else "forecast starts")
     shown = f"  ·  {len(chosen)} of {dims} series shown" if len(chosen) < dims else ""
     d.add_heading(figure, title, _subtitle([window]) + shown)
     d.add_legend(figure, levels, truth=window.has_truth)
@@ -138,8 +138,8 @@ def fan_chart_sum(
         ax = figure.subplots()
         for index, panel in enumerate(panels):
             d.draw_fan(ax, panel, levels, history=index == 0)
-            d.mark_start(ax, panel.history_dates[-1], "" if index else "first forecast starts")
-        d.style_axes(ax, f"Sum of {windows[0].samples.shape[-1]} series", date_ticks=10)
+            d.mark_start(ax, panel, "" if index else "first forecast starts")
+        d.style_axes(ax, f"Sum of {windows[0].samples.shape[-1]} series", wide=True)
     else:
         rows = -(-len(panels) // 4)
         columns = -(-len(panels) // rows)
@@ -148,8 +148,8 @@ def fan_chart_sum(
         for index, panel in enumerate(panels):
             ax = figure.add_subplot(grid[divmod(index, columns)])
             d.draw_fan(ax, panel, levels)
-            d.style_axes(ax, _panel_title(panel, entries[index]), date_ticks=6)
-            d.mark_start(ax, panel.history_dates[-1])
+            d.style_axes(ax, _panel_title(panel, entries[index]), wide=False)
+            d.mark_start(ax, panel)
     d.add_heading(figure, title, _subtitle(windows))
     d.add_legend(figure, levels, truth=any(w.has_truth for w in windows))
     return figure
@@ -171,6 +171,11 @@ def calibration_plot(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        No evaluation, or more than there are colours.
     """
     many = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)
     if not 1 <= len(many) <= len(d.CYCLE):
@@ -210,7 +215,7 @@ def _coverage_curve(evaluation: Evaluation, summed: bool) -> tuple[np.ndarray, n
         samples = np.stack([window.samples for window in windows])
         target = np.stack([window.truth.T for window in windows])
         measure = metrics.coverage_sum if summed else metrics.coverage
-        covered = measure(samples, target, np.arange(1, 20) / 20)
+        covered = measure(samples, target, list(metrics.Q19))
     else:
         prefix = "coverage_sum_" if summed else "coverage_"
         covered = {
@@ -225,8 +230,8 @@ def _grid(num_dimensions: int) -> tuple[Figure, list[Any]]:
     if num_dimensions == 0:
         figure = d.new_figure(13.33, 5.2)
         return figure, [figure.subplots()]
-    columns = min(4, num_dimensions)
-    rows = -(-num_dimensions // columns)
+    rows = -(-num_dimensions // 4)
+    columns = -(-num_dimensions // rows)
     figure = d.new_figure(13.33, 4.0 + 1.75 * rows)
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[1.7, *[1.0] * rows])
     axes = [figure.add_subplot(grid[0, :])]
@@ -237,7 +242,8 @@ def _grid(num_dimensions: int) -> tuple[Figure, list[Any]]:
 
 def _subtitle(windows: Sequence[d.Window]) -> str:
     """Dates, samples and score, as far as they are known."""
-    first, last = min(w.dates[0] for w in windows), max(w.dates[-1] for w in windows)
+    first: Any = min(w.dates[0] for w in windows)
+    last: Any = max(w.dates[-1] for w in windows)
     clock = " %H:%M" if first.hour or last.hour else ""
     parts = [f"{first:%Y-%m-%d{clock}} to {last:%Y-%m-%d{clock}}"]
     if len(windows) > 1:
@@ -253,7 +259,7 @@ def _subtitle(windows: Sequence[d.Window]) -> str:
 
 def _panel_title(window: d.Window, entry: Mapping[str, Any]) -> str:
     """Which series, and when its forecast starts."""
-    date = window.dates[0]
+    date: Any = window.dates[0]
     when = f"{date.day} {date:%b %Y}"
     return f"{entry['item_id']}, {when}" if entry.get("item_id") is not None else when
 

@@ -17,15 +17,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tsdiff.evaluation import metrics as m
 from tsdiff.evaluation.ensemble import Ensemble
-
-if TYPE_CHECKING:
-    from gluonts.model.forecast import SampleForecast
 
 __all__ = ["Evaluation", "Score", "score_samples"]
 
@@ -82,7 +79,7 @@ class Evaluation:
     target_dim: int
     seed: int | None = None
     seconds: float | None = None
-    forecasts: tuple[SampleForecast, ...] = field(default=(), repr=False, compare=False)
+    forecasts: tuple[Any, ...] = field(default=(), repr=False, compare=False)
     entries: tuple[Mapping[str, Any], ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:

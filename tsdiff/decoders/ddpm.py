@@ -21,7 +21,9 @@ class DDPM(AffineDecoder):
     diffusion_steps, beta_min, beta_max
         The chain: see :class:`tsdiff.processes.DiscreteDDPM`.
     solver, num_steps, grid
-        Default sampler; ``num_steps=None`` takes every step of the chain.
+        Default sampler: eight steps of Heun's method on the probability-flow ODE, sixteen
+        evaluations, which lose less than the published one, ``solver="ancestral",
+        num_steps=100, grid="uniform"``: that one leaves unit Gaussian data 2 % too narrow.
     """
 
     path: DiscreteDDPM
@@ -34,9 +36,9 @@ class DDPM(AffineDecoder):
         diffusion_steps: int = 100,
         beta_min: float = 1e-4,
         beta_max: float = 0.1,
-        solver: str | Solver = "ancestral",
-        num_steps: int | None = None,
-        grid: str | Grid = "uniform",
+        solver: str | Solver = "heun",
+        num_steps: int = 8,
+        grid: str | Grid = "quadratic",
         preconditioned: bool = True,
         weighting: Weighting | None = None,
     ):
@@ -46,7 +48,7 @@ class DDPM(AffineDecoder):
             target_dim,
             prediction="noise",
             solver=solver,
-            num_steps=diffusion_steps if num_steps is None else num_steps,
+            num_steps=num_steps,
             grid=grid,
             preconditioned=preconditioned,
             weighting=weighting,

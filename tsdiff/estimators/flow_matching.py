@@ -13,7 +13,7 @@ from tsdiff.networks import Network
 class FlowMatchingEstimator(GenerativeEstimator):
     """Autoregressive flow matching on straight lines (Lipman et al. 2023; Liu et al. 2023).
 
-    Eight network evaluations per step by default.
+    Twelve network evaluations per step by default.
 
     Parameters
     ----------

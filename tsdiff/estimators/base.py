@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from gluonts.model.estimator import Estimator
-from sklearn.base import BaseEstimator
 
 from tsdiff.decoders import Decoder
 from tsdiff.estimators import checks, prepare
@@ -23,12 +22,13 @@ ESTIMATORS: dict[str, type[GenerativeEstimator]] = {}
 """Every estimator class by name; a saved model is rebuilt from here, and from nowhere else."""
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class GenerativeEstimator(BaseEstimator, Estimator):
+@dataclass(kw_only=True, eq=False)
+class GenerativeEstimator(Estimator):
     """An LSTM that conditions a generative decoder, trained by :meth:`fit`.
 
-    A subclass names its decoder in :meth:`make_decoder` and adds parameters of its own; it is
-    a dataclass, so that scikit-learn's ``get_params``, ``set_params`` and ``clone`` work.
+    A subclass is a dataclass that adds its own parameters and names its decoder in
+    :meth:`make_decoder`. Parameters are stored untouched, so a second ``fit`` repeats the
+    first, and scikit-learn's ``clone`` and parameter searches work.
 
     Parameters
     ----------
@@ -114,6 +114,28 @@ class GenerativeEstimator(BaseEstimator, Estimator):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         ESTIMATORS[cls.__name__] = cls
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """All parameters by name (scikit-learn's convention)."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def set_params(self, **params: Any) -> GenerativeEstimator:
+        """Set parameters by name and return the estimator (scikit-learn's convention).
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter of that name.
+        """
+        known = self.get_params()
+        for name, value in params.items():
+            if name not in known:
+                raise ValueError(
+                    f"{type(self).__name__} has no parameter {name!r}: expected one of "
+                    f"{', '.join(known)}"
+                )
+            setattr(self, name, value)
+        return self
 
     def make_decoder(self, network: Network, target_dim: int) -> Decoder:
         """The decoder of events of ``target_dim`` dimensions around ``network``."""

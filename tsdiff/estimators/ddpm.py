@@ -9,7 +9,7 @@ from tsdiff.estimators.base import GenerativeEstimator
 from tsdiff.networks import Network
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@dataclass(kw_only=True, eq=False)
 class DDPMEstimator(GenerativeEstimator):
     """Autoregressive denoising diffusion (TimeGrad, Rasul et al. 2021).
 

@@ -9,7 +9,7 @@ from tsdiff.estimators.base import GenerativeEstimator
 from tsdiff.networks import Network
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
+@dataclass(kw_only=True, eq=False)
 class FlowMatchingEstimator(GenerativeEstimator):
     """Autoregressive flow matching on straight lines (Lipman et al. 2023; Liu et al. 2023).
 

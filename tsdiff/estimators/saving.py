@@ -38,7 +38,7 @@ def configuration(predictor: GenerativePredictor) -> dict[str, Any]:
     """
     parameters = {
         name: _to_json(name, value)
-        for name, value in predictor.estimator.get_params(deep=False).items()
+        for name, value in predictor.estimator.get_params().items()
         if name not in _NOT_SAVED
     }
     return {

@@ -19,11 +19,11 @@ Randomness = torch.Generator | Sequence[torch.Generator] | None
 def seeded(*entropy: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator whose stream is fixed by a tuple of integers, such as (seed, step).
 
-    The integers are mixed (splitmix64), so that neighbouring tuples give unrelated streams.
+    The integers are mixed (with a multiplier of splitmix64), so that neighbouring tuples give unrelated streams.
     """
     state = 0x9E3779B97F4A7C15
     for value in entropy:
-        state = (state ^ (value & _MASK)) & _MASK
+        state = (state ^ (int(value) & _MASK)) & _MASK
         state = (state * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & _MASK
         state ^= state >> 31
     return torch.Generator(device=device).manual_seed(state >> 1)

@@ -241,7 +241,9 @@ class DiscreteDDPM(_VPBase):
 
     def _cell(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         position = t * self.num_steps
-        cell = (position.ceil().long() - 1).clamp(0, self.num_steps - 1)
+        # n / N · N may round to just above n, where the next cell, with its own rate, begins.
+        slack = 4.0 * torch.finfo(t.dtype).eps * self.num_steps
+        cell = ((position - slack).ceil().long() - 1).clamp(0, self.num_steps - 1)
         left, right = self.cumulative[cell].to(t.dtype), self.cumulative[cell + 1].to(t.dtype)
         return position - cell, left, right - left
 

@@ -67,10 +67,11 @@ class GenerativeEstimator(Estimator):
     ema_decay
         Decay of the averaged weights, which are the ones used.
     patience
-        Epochs without a better CRPS-sum on the validation windows before training stops.
+        Epochs without a better validation score (the mean of loss and CRPS-sum on held-out
+        windows, each relative to the untrained model) before training stops.
     num_validation_windows
         Rolling windows held out at the end of the training data when none are given; None
-        holds out ten, or as many as fit into a fifth of the data. 0 trains on everything for
+        holds out a tenth of the data, at most twenty windows. 0 trains on everything for
         ``max_epochs``.
     num_validation_samples
         Samples per validation window.
@@ -105,7 +106,7 @@ class GenerativeEstimator(Estimator):
     weight_decay: float = 1e-2
     gradient_clip: float = 1.0
     ema_decay: float = 0.99
-    patience: int = 8
+    patience: int = 6
     num_validation_windows: int | None = None
     num_validation_samples: int = 64
     seed: int = 0

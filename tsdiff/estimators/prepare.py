@@ -31,9 +31,10 @@ from tsdiff.transforms import (
     set_size,
 )
 
-# At most this share of the shortest series is held out for validation when nothing else is said.
-_LARGEST_HOLDOUT = 0.2
-_DEFAULT_WINDOWS = 10
+# Held out for validation when nothing else is said: a tenth of the shortest series, or a fifth
+# if a tenth has no room for one window.
+_HOLDOUTS = (0.1, 0.2)
+_MOST_WINDOWS = 20
 # Pseudo-counts that are tried, as shares of the context length.
 _PRIOR_SHARES = (0.05, 0.15, 0.5, 1.5, 5.0, 50.0)
 _STATISTICS = 17
@@ -131,12 +132,13 @@ def hold_out(
 ) -> list[dict[str, Any]]:
     """Rolling validation windows at the end of the training data; empty if there's no room.
 
-    By default ten windows, or as many as fit into a fifth of the shortest series.
+    By default as many windows as fit into a tenth of the shortest series, at most twenty.
     """
     horizon = facts.prediction_length
     if num_windows is None:
         shortest = min(entry["target"].shape[1] for entry in entries)
-        num_windows = min(_DEFAULT_WINDOWS, int(_LARGEST_HOLDOUT * shortest) // horizon)
+        rooms = [int(share * shortest) // horizon for share in _HOLDOUTS]
+        num_windows = min(_MOST_WINDOWS, next(filter(None, rooms), 0))
     if num_windows == 0:
         return []
     return rolling_windows(entries, horizon, num_windows)

@@ -1,5 +1,10 @@
 """Training, with Lightning underneath: validation by samples, early stopping, exact resume.
 
+Models are chosen by the mean of two ratios to the untrained model, of the loss and of the
+CRPS-sum of samples on held-out windows. CRPS-sum is what counts in the end, but of a few
+windows' sums it is a noisy judge, and the loss, which sees every dimension, notices
+overfitting long before.
+
 All randomness of a training step is a function of (seed, step): windows, noise and dropout are
 drawn from generators that are made anew at every step. A run that is killed and resumed from
 its last checkpoint therefore ends with the same weights, bit for bit.
@@ -34,7 +39,8 @@ from tsdiff.estimators.prepare import ValidationSet
 from tsdiff.random import seeded
 from tsdiff.transforms import WindowSampler
 
-MONITOR = "validation_crps_sum"
+MONITOR = "validation_score"
+_CRITERIA = ("validation_loss", "validation_crps_sum")
 _WINDOWS, _NOISE, _DROPOUT, _VALIDATION = range(4)
 
 
@@ -141,22 +147,22 @@ class TrainingModule(pl.LightningModule):
         return loss
 
     def on_train_start(self) -> None:
-        if self._validation is not None and self.current_epoch == 0 and not self.history:
-            self.history.append({"epoch": 0.0, MONITOR: self._score()})
+        if self._validation is not None and not self.history:
+            self.history.append({"epoch": 0.0, **self._validate(), MONITOR: 1.0})
 
     def on_train_epoch_start(self) -> None:
         self._losses.clear()
 
     def validation_step(self, batch: int, batch_idx: int) -> None:
-        assert self._validation is not None
-        generator = seeded(self._options.seed, _VALIDATION, device=self.device)
-        loss = self.model.loss(self._validation.full.to(self.device), generator)
-        entry = {"epoch": self.current_epoch + 1.0, "validation_loss": float(loss)}
-        entry[MONITOR] = self._score()
-        if not self.trainer.sanity_checking:
-            self.history.append(entry)
-        self.log(MONITOR, entry[MONITOR], prog_bar=True, batch_size=1)
-        self.log("validation_loss", entry["validation_loss"], batch_size=1)
+        if self.trainer.sanity_checking:
+            return
+        entry = {"epoch": self.current_epoch + 1.0, **self._validate()}
+        untrained = self.history[0]
+        ratios = [_ratio(entry[name], untrained[name]) for name in _CRITERIA]
+        entry[MONITOR] = sum(ratios) / len(ratios)
+        self.history.append(entry)
+        for name in (MONITOR, *_CRITERIA):
+            self.log(name, entry[name], prog_bar=name == MONITOR, batch_size=1)
 
     def on_train_epoch_end(self) -> None:
         loss = float(torch.stack(self._losses).mean())
@@ -171,12 +177,17 @@ class TrainingModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = list(checkpoint["history"])
 
-    def _score(self) -> float:
-        """CRPS-sum of samples on the validation windows, with the same noise every time."""
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        """Loss and CRPS-sum on the validation windows, with the same noise every time."""
         assert self._validation is not None
         training = self.model.training
         self.model.eval()
         validation, options = self._validation, self._options
+        loss = self.model.loss(
+            validation.full.to(self.device),
+            seeded(options.seed, _VALIDATION, device=self.device),
+        )
         generators = [
             seeded(options.seed, _VALIDATION, i, device=self.device)
             for i in range(len(validation.truth))
@@ -185,7 +196,13 @@ class TrainingModule(pl.LightningModule):
             validation.past.to(self.device), options.num_validation_samples, generators
         )
         self.model.train(training)
-        return ensemble_crps_sum(samples.cpu(), validation.truth, validation.observed)
+        score = ensemble_crps_sum(samples.cpu(), validation.truth, validation.observed)
+        return {"validation_loss": float(loss), "validation_crps_sum": score}
+
+
+def _ratio(value: float, untrained: float) -> float:
+    """``value / untrained``; 1 where both are 0."""
+    return value / untrained if untrained > 0.0 else 1.0 + value
 
 
 class WarmCosine:
@@ -221,7 +238,7 @@ def train(
 ) -> list[dict[str, float]]:
     """Train ``model`` in place, leaving it with the best averaged weights.
 
-    "Best" is by CRPS-sum on the validation windows, the untrained model taking part: where
+    "Best" is by the validation score, the untrained model taking part with a score of 1: where
     training helps nothing, nothing is changed. Without validation windows the last averaged
     weights stay.
 

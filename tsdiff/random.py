@@ -19,7 +19,8 @@ Randomness = torch.Generator | Sequence[torch.Generator] | None
 def seeded(*entropy: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator whose stream is fixed by a tuple of integers, such as (seed, step).
 
-    The integers are mixed (with a multiplier of splitmix64), so that neighbouring tuples give unrelated streams.
+    The integers are mixed (with a multiplier of splitmix64), so that neighbouring tuples give
+    unrelated streams.
     """
     state = 0x9E3779B97F4A7C15
     for value in entropy:

@@ -121,7 +121,7 @@ def integrate(
     MissingFieldError
         If the field lacks what the solver needs.
     ValueError
-        If the times do not fall.
+        If the times do not fall, be it only in the precision of ``x``.
 
     Examples
     --------
@@ -133,19 +133,24 @@ def integrate(
     True
     """
     solver.check(field)
-    if times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()):
-        raise ValueError(f"times must fall strictly and number at least two, got {times.tolist()}")
+    falling = times.to(x.dtype)
+    if times.ndim != 1 or len(times) < 2 or not bool((falling.diff() < 0).all()):
+        raise ValueError(
+            f"times must fall strictly in {str(x.dtype).removeprefix('torch.')} and number at "
+            f"least two, got {times.tolist()}"
+        )
     state = None
-    for t, t_next in pairwise(times.to(x.dtype).view(-1, 1, 1, 1).unbind()):
+    for t, t_next in pairwise(falling.to(x.device).view(-1, 1, 1, 1).unbind()):
         x, state = solver.step(field, t, t_next, x, state, generator=generator)
     return x
 
 
 def check_steps(num_steps: int) -> int:
     """``num_steps`` itself if it is a positive integer, else a ValueError."""
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
+    whole = not isinstance(num_steps, bool) and hasattr(num_steps, "__index__")
+    if not whole or num_steps < 1:
         raise ValueError(f"num_steps must be a positive integer, got {num_steps!r}")
-    return num_steps
+    return int(num_steps)
 
 
 def times_from(values: Tensor) -> Tensor:

@@ -2,7 +2,8 @@ r"""Ancestral and DDIM sampling: exact Gaussian transitions given the data predi
 
 Given ``x_t`` and a prediction of ``x_0``, the forward process has the Gaussian posterior
 
-.. math:: x_s \mid x_t, x_0 \sim N\bigl(a_s x_0 + \sqrt{b_s^2 - \varsigma^2}\,\hat ε,\ \varsigma^2 I\bigr),
+.. math:: x_s \mid x_t, x_0
+   \sim N\bigl(a_s x_0 + \sqrt{b_s^2 - \varsigma^2}\,\hat ε,\ \varsigma^2 I\bigr),
    \qquad \hat ε = \frac{x_t - a_t x_0}{b_t},
    \qquad \varsigma^2 = η^2\, b_s^2 \Bigl(1 - \frac{a_t^2 b_s^2}{a_s^2 b_t^2}\Bigr)
 

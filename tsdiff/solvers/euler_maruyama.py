@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from tsdiff.random import Randomness, standard_normal
 from tsdiff.solvers.base import Field, Solver
+from tsdiff.solvers.ddim import Ancestral
+
+# Below this ratio of signal to noise, the native diffusion is as good as infinite.
+_NO_SIGNAL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,9 @@ class EulerMaruyama(Solver):
 
     In the direction of falling ``t``, with ``τ = -t``,
     ``dx = [-v + ½ g̃² s] dτ + g̃ dw`` for any ``g̃(t) ≥ 0``; ``g̃ = g``, the default, is the time
-    reversal of the forward process (Anderson 1982; Song et al. 2021, eq. 6).
+    reversal of the forward process (Anderson 1982; Song et al. 2021, eq. 6). Where ``a(t) = 0``
+    the native ``g`` is infinite: there, the exact Gaussian transition is taken instead
+    (:class:`~tsdiff.solvers.Ancestral`).
 
     Parameters
     ----------
@@ -31,6 +37,10 @@ class EulerMaruyama(Solver):
     order: ClassVar[int] = 1
     needs: ClassVar[tuple[str, ...]] = ("velocity", "score", "diffusion")
 
+    def check(self, field: Field) -> None:
+        own = field if self.diffusion is None else replace(field, diffusion=self.diffusion)
+        super().check(own)
+
     def step(
         self,
         field: Field,
@@ -41,7 +51,15 @@ class EulerMaruyama(Solver):
         *,
         generator: Randomness = None,
     ) -> tuple[Tensor, None]:
+        if self._diverges(field, t):
+            return Ancestral().step(field, t, t_next, x, state, generator=generator)
         h = t - t_next
         g = (self.diffusion or field.diffusion)(t)
         drift = 0.5 * g * g * field.score(x, t) - field.velocity(x, t)
         return x + h * drift + g * h.sqrt() * standard_normal(x, generator), None
+
+    def _diverges(self, field: Field, t: Tensor) -> bool:
+        if self.diffusion is not None or field.signal_noise is None or field.data is None:
+            return False
+        a, b = field.signal_noise(t)
+        return bool((a <= _NO_SIGNAL * b).all())

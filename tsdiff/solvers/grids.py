@@ -36,7 +36,7 @@ class PowerGrid(Grid):
     exponent: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.exponent <= 0.0:
+        if not self.exponent > 0.0:
             raise ValueError(f"exponent must be positive, got {self.exponent}")
 
     def __call__(self, num_steps: int) -> Tensor:

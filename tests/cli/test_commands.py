@@ -1,0 +1,177 @@
+"""The way of a user: train, forecast, evaluate, plot; every command does what its help says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.cli.conftest import call, small
+from tsdiff.estimators import FlowMatchingEstimator, GenerativePredictor
+
+
+def test_train_saves_a_model_with_the_parameters_given(model: Path) -> None:
+    predictor = GenerativePredictor.load(model)
+    assert isinstance(predictor.estimator, FlowMatchingEstimator)
+    assert predictor.prediction_length == 5
+    assert predictor.estimator.hidden_size == 8
+    assert predictor.estimator.max_epochs == 1
+    assert predictor.facts.dimension_names == ("north", "south")
+    assert not (model / "checkpoints").exists()
+
+
+def test_train_keeps_the_held_out_windows_unseen(model: Path) -> None:
+    record = json.loads((model / "training.json").read_text())
+    assert record["data"] == "walks.csv"
+    # 200 days from 1 January 2024, less 4 windows of 5: the 180th day is 28 June.
+    assert record["trained_until"] == {"0": "2024-06-28T00:00:00"}
+
+
+def test_train_tells_how_it_went(table: Path, tmp_path: Path) -> None:
+    result = call(
+        *("train", table, "--prediction-length", "5", "--model", "TimeGrad"),
+        *("--output", tmp_path / "m", *small()),
+    )
+    assert result.exit_code == 0
+    assert "Training DDPM on walks.csv: 2 × 200 values" in result.stderr
+    assert "Trained 1 epoch" in result.stderr
+    assert result.stdout == ""
+
+
+def test_forecast_writes_what_the_predictor_forecasts(
+    model: Path, table: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "new folder" / "next.csv"
+    arguments = ("--quantiles", "0.25,0.75", "--num-samples", "20", "--seed", "4")
+    result = call("forecast", model, table, "--output", output, *arguments)
+    assert result.exit_code == 0, result.output
+    assert "from 2024-07-19" in result.stderr
+    frame = pd.read_csv(table, index_col=0, parse_dates=True)
+    expected = GenerativePredictor.load(model).predict(frame, 20, quantiles=[0.25, 0.75], seed=4)
+    written = pd.read_csv(output, parse_dates=["time"])
+    assert list(written.columns) == ["item_id", "time", "dimension", "mean", "0.25", "0.75"]
+    np.testing.assert_allclose(written["0.75"], expected["0.75"])
+    assert list(written["dimension"].unique()) == ["north", "south"]
+
+
+def test_forecast_prints_the_table_where_the_file_is_a_dash(model: Path, table: Path) -> None:
+    result = call("--quiet", "forecast", model, table, "--output", "-", "--num-samples", "5")
+    lines = result.stdout.strip().splitlines()
+    assert lines[0] == "item_id,time,dimension,mean,0.1,0.5,0.9"
+    assert len(lines) == 1 + 5 * 2
+
+
+def test_the_solver_can_be_chosen(model: Path, table: Path) -> None:
+    plain = call("forecast", model, table, "--output", "-")
+    heun = call("forecast", model, table, "--output", "-", "--solver", "heun", "--num-steps", "3")
+    assert heun.exit_code == 0
+    assert plain.stdout != heun.stdout
+
+
+def test_evaluate_scores_the_model_beside_the_baselines(
+    model: Path, table: Path, tmp_path: Path
+) -> None:
+    files = ("--json", tmp_path / "s" / "scores.json", "--markdown", tmp_path / "scores.md")
+    result = call("evaluate", model, table, "--num-windows", "4", "--num-samples", "20", *files)
+    assert result.exit_code == 0, result.output
+    for name in ("flow matching", "last value", "seasonal naive", "random walk", "±"):
+        assert name in result.stdout
+    assert "warning" not in result.stderr
+    content = json.loads((tmp_path / "s" / "scores.json").read_text())
+    assert len(content["evaluations"]) == 4
+    assert content["evaluations"][0]["num_windows"] == 4
+    assert "| flow matching |" in (tmp_path / "scores.md").read_text()
+
+
+def test_evaluate_warns_of_windows_that_were_trained_on(model: Path, table: Path) -> None:
+    result = call("-q", "evaluate", model, table, "--num-windows", "5", "--no-baselines")
+    assert result.exit_code == 0
+    assert "random walk" not in result.stdout
+    assert "looks better than it is" in result.stderr
+    assert "up to 2024-06-28, and the windows start on 2024-06-24" in result.stderr
+
+
+@pytest.mark.parametrize(("output", "pictures"), [
+    ("pictures", ["fan_chart.png", "sum.png", "calibration.png"]),
+    ("one.svg", ["."]),
+])  # fmt: skip
+def test_plot_draws(
+    model: Path, table: Path, tmp_path: Path, output: str, pictures: list[str]
+) -> None:
+    result = call(
+        *("plot", model, table, "--output", tmp_path / output, "--num-windows", "2"),
+        *("--num-samples", "20", "--dimension", "south"),
+    )
+    assert result.exit_code == 0, result.output
+    paths = [tmp_path / output / name for name in pictures]
+    assert result.stdout.split() == [str(path) for path in paths]
+    assert all(path.stat().st_size > 5_000 for path in paths)
+
+
+def test_plot_draws_the_future(model: Path, table: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "next.svg"
+    result = call("plot", model, table, "--future", "--output", picture, "--num-samples", "20")
+    assert result.exit_code == 0, result.output
+    assert picture.read_text().lstrip().startswith("<?xml")
+
+
+def test_long_tables_are_read_by_their_columns(table: Path, tmp_path: Path) -> None:
+    wide = pd.read_csv(table)
+    long = tmp_path / "long.csv"
+    wide.melt("time", var_name="place", value_name="height").to_csv(long, index=False)
+    result = call(
+        *("train", long, "--prediction-length", "5", "--output", tmp_path / "m", *small()),
+        *("--dimension-column", "place", "--target-column", "height", "--time-column", "time"),
+    )
+    assert result.exit_code == 0, result.output
+    assert GenerativePredictor.load(tmp_path / "m").facts.target_dim == 2
+
+
+def test_an_interrupted_run_is_neither_lost_nor_mixed_up(table: Path, tmp_path: Path) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    command = ["train", table, "--prediction-length", "5", "--output", tmp_path / "m", *small()]
+    command += ["--checkpoint-dir", checkpoints]
+    first = call(*command)
+    assert first.exit_code == 0, first.output
+    weights = (tmp_path / "m" / "model.safetensors").read_bytes()
+
+    again = call(*command)
+    assert again.exit_code == 1
+    assert "add --resume" in again.stderr
+    other = call(*command, "--resume", "--seed", "5")
+    assert other.exit_code == 1
+    assert "had seed = 0, now it is 5" in other.stderr
+    resumed = call(*command, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == weights
+
+
+def test_datasets_lists_the_catalog(tmp_path: Path) -> None:
+    result = call("datasets", "--cache", tmp_path)
+    assert result.exit_code == 0
+    rows = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    assert "built in" in rows["ecb_exchange_rate"]
+    assert "to download" in rows["solar"]
+    (tmp_path / "solar_nips.tar.gz").touch()
+    assert "cached" in call("datasets", "solar", "--cache", tmp_path).stdout
+
+
+def test_download_needs_nothing_for_what_is_built_in() -> None:
+    result = call("download", "ecb_exchange_rate")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "needs no download" in result.stderr
+
+
+@pytest.mark.archive
+def test_download_fetches_from_a_mirror(archive_mirror: Path, tmp_path: Path) -> None:
+    result = call(
+        "download", "exchange_rate", "--cache", tmp_path / "cache", "--mirror", archive_mirror
+    )
+    assert result.exit_code == 0, result.output
+    folder = Path(result.stdout.split(": ", 1)[1].strip())
+    assert any(folder.rglob("*.json*"))
+    assert "cached" in call("datasets", "exchange_rate", "--cache", tmp_path / "cache").stdout

@@ -1,0 +1,117 @@
+"""DATA on the command line: a data set of the catalog, or the user's own file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from tsdiff.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from tsdiff.datasets import DataEntry
+    from tsdiff.estimators import GenerativePredictor
+
+DEFAULT_WINDOWS = 5
+_TABLES = (".csv", ".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Series to learn from and to forecast.
+
+    ``series`` are whole, ``train`` is what a model may learn from; ``test`` holds the windows that
+    a data set of the catalog fixes and is empty for a file, as ``prediction_length`` is None.
+    """
+
+    name: str
+    series: list[DataEntry]
+    train: list[DataEntry]
+    test: list[DataEntry]
+    prediction_length: int | None
+
+    def windows(self, prediction_length: int, num_windows: int | None) -> list[DataEntry]:
+        """Windows to score: the data set's own, or rolling ones at the end of the series."""
+        from tsdiff.datasets import rolling_windows
+
+        if prediction_length == self.prediction_length:
+            return self.test[-(num_windows or len(self.test)) :]
+        if num_windows is None and self.prediction_length is not None:
+            num_windows = max(1, len(self.test) * self.prediction_length // prediction_length)
+        return rolling_windows(self.series, prediction_length, num_windows or DEFAULT_WINDOWS)
+
+
+def load(data: str, screen: Screen, *, freq: str | None = None, **table: Any) -> Source:
+    """Read ``data``, a catalog name or a file; ``table`` are options of ``read_series``.
+
+    Raises
+    ------
+    UnknownDatasetError, FileNotFoundError
+        Nothing of that name.
+    DataError, DownloadError
+        What the readers refuse.
+    typer.BadParameter
+        Options of a file beside a catalog name.
+    """
+    from tsdiff.datasets import UnknownDatasetError, get_info, read_series
+
+    given = {name: value for name, value in table.items() if value}
+    try:
+        get_info(data)
+    except UnknownDatasetError as error:
+        path = Path(data)
+        if not path.exists() and path.parent == Path() and path.suffix.lower() not in _TABLES:
+            raise UnknownDatasetError(
+                f"{error}. For a file of your own, give its path, ending in .csv or .parquet"
+            ) from None
+        series = read_series(path, freq=freq, **given)
+        return Source(path.name, series, series, [], None)
+    if given:
+        option = "--" + next(iter(given)).replace("_", "-")
+        raise typer.BadParameter(
+            f"describes the columns of a file, and {data} is a data set of the catalog: leave it "
+            "out",
+            param_hint=option,
+        )
+    return _catalog(data, screen)
+
+
+def _catalog(name: str, screen: Screen) -> Source:
+    from tsdiff.datasets import get_dataset
+
+    dataset = get_dataset(name, progress=screen.progress)
+    for note in dataset.metadata.notes:
+        screen.note(f"note: {note}")
+    length = dataset.metadata.prediction_length
+    return Source(name, [dataset.test[-1]], dataset.train, dataset.test, length)
+
+
+def load_for(predictor: GenerativePredictor, data: str, screen: Screen, **table: Any) -> Source:
+    """Read data that a trained model is to forecast: its frequency, its dimensions in its order.
+
+    Raises
+    ------
+    DataError
+        Other dimensions than the model's, or in another order.
+    """
+    from tsdiff.datasets import DataError
+
+    freq = table.pop("freq", None) or predictor.facts.freq
+    source = load(data, screen, freq=freq, **table)
+    expected = list(predictor.facts.dimension_names)
+    for entry in source.series:
+        names = list(entry.get("dimension_names") or expected)
+        if names != expected and sorted(names) == sorted(expected):
+            raise DataError(
+                f"{source.name} has the dimensions {_listed(names)}, and the model was trained on "
+                f"{_listed(expected)}: bring the columns into that order"
+            )
+    return source
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8])
+    return shown if len(names) <= 8 else f"{shown}, ... ({len(names)})"

@@ -1,0 +1,211 @@
+"""``tsdiff train``: from data to a model in a folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tsdiff.cli import models, sources
+from tsdiff.cli import options as o
+from tsdiff.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from tsdiff.estimators import GenerativeEstimator, GenerativePredictor
+
+_RUN = "run.json"
+_SCORE = "validation_crps_sum"
+
+
+@o.bundled
+def train(
+    ctx: typer.Context,
+    data: o.Data,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Where to save the model.", show_default=False
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", metavar="NAME", help="flow_matching, or ddpm (TimeGrad)."),
+    ] = "flow_matching",
+    prediction_length: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Steps to forecast. Needed for a file.",
+            show_default=False,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="At most so many; training stops when it no longer helps.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: o.Seed = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A parameter of the estimator, repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    hold_out: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Last windows of a file to keep unseen."),
+    ] = 0,
+    checkpoint_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep checkpoints here; by default in OUTPUT, until training ends.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    table: o.Bundle = None,
+) -> None:
+    """Train a model and save it in a folder.
+
+    Of a data set of the catalog, the training range is used. A file is used
+    whole; with --hold-out 5 its last five windows stay unseen, to be scored.
+
+    \b
+    Examples:
+      tsdiff train exchange_rate --output model
+      tsdiff train my.csv --prediction-length 24 --hold-out 5 --output model
+      tsdiff train my.csv --prediction-length 24 --output model --resume
+      tsdiff train exchange_rate --output model --model ddpm --set hidden_size=32
+    """
+    screen: Screen = ctx.obj
+    with screen.working("Loading ..."):
+        kind = models.find_estimator(model)
+        given = o.parse_settings(settings or [], kind)
+        source = sources.load(data, screen, **table)
+    defaults: dict[str, Any] = {
+        "prediction_length": prediction_length or source.prediction_length,
+        "seed": seed,
+    }
+    if epochs is not None:
+        defaults["max_epochs"] = epochs
+    estimator = kind(**{**defaults, **given})
+    if estimator.prediction_length is None:
+        raise typer.BadParameter(
+            f"is needed: {source.name} doesn't say how many steps to forecast",
+            param_hint="--prediction-length",
+        )
+    fit(estimator, _kept(source, estimator, hold_out), output, screen, checkpoint_dir, resume)
+
+
+def fit(
+    estimator: GenerativeEstimator,
+    source: sources.Source,
+    output: Path,
+    screen: Screen,
+    checkpoint_dir: Path | None = None,
+    resume: bool = False,
+) -> GenerativePredictor:
+    """Train on ``source.train``, save the model in ``output`` and tell how it went."""
+    output.mkdir(parents=True, exist_ok=True)
+    checkpoints = checkpoint_dir or output / "checkpoints"
+    _prepare_checkpoints(checkpoints, estimator, source, resume)
+    steps = sum(entry["target"].shape[1] for entry in source.train)
+    dims = source.train[0]["target"].shape[0]
+    screen.note(
+        f"Training {models.title(estimator)} on {source.name}: {dims} × {steps} values, "
+        f"at most {estimator.max_epochs} epochs of {estimator.num_batches_per_epoch} updates"
+    )
+    predictor = estimator.fit(source.train, checkpoint_dir=checkpoints, progress=screen.progress)
+    predictor.save(output)
+    models.write_record(output, source.name, source.train)
+    if checkpoint_dir is None:
+        shutil.rmtree(checkpoints)
+    screen.note(_summary(predictor))
+    screen.note(f"Saved to {output}")
+    return predictor
+
+
+def _kept(source: sources.Source, estimator: GenerativeEstimator, hold_out: int) -> sources.Source:
+    """The source without the windows that are to stay unseen."""
+    if not hold_out:
+        return source
+    if source.prediction_length is not None:
+        raise typer.BadParameter(
+            f"is for files: {source.name} has test windows of its own, which training never sees",
+            param_hint="--hold-out",
+        )
+    from tsdiff.datasets import rolling_windows, truncate
+
+    horizon = estimator.prediction_length
+    rolling_windows(source.series, horizon, hold_out)  # refuses series that are too short
+    unseen = hold_out * horizon
+    train = [truncate(entry, entry["target"].shape[1] - unseen) for entry in source.series]
+    return sources.Source(source.name, source.series, train, [], None)
+
+
+def _prepare_checkpoints(
+    folder: Path, estimator: GenerativeEstimator, source: sources.Source, resume: bool
+) -> None:
+    """Neither lose an interrupted run nor continue it as another one."""
+    run = {
+        "model": type(estimator).__name__,
+        "data": source.name,
+        "steps": repr([entry["target"].shape for entry in source.train]),
+        **models.settings_of(estimator),
+    }
+    interrupted = (folder / "last.ckpt").exists()
+    if interrupted and not resume:
+        raise ValueError(
+            f"{folder} holds the checkpoint of an interrupted run: add --resume to continue it, or "
+            "remove that folder to start afresh"
+        )
+    if interrupted and (folder / _RUN).is_file():
+        before = json.loads((folder / _RUN).read_text(encoding="utf-8"))
+        changed = [key for key in run if before.get(key) != run[key]]
+        if changed:
+            key = changed[0]
+            raise ValueError(
+                f"the interrupted run in {folder} had {key} = {before.get(key)}, now it is "
+                f"{run[key]}: repeat its options to continue it, or remove that folder to start "
+                "afresh"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _RUN).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+
+
+def forget_checkpoints(output: Path) -> None:
+    """Remove what an interrupted run has left in a model's folder."""
+    shutil.rmtree(output / "checkpoints", ignore_errors=True)
+
+
+def _summary(predictor: GenerativePredictor) -> str:
+    """How long it trained, and what that brought."""
+    history = predictor.history
+    epochs = int(history[-1]["epoch"]) if history else 0
+    text = f"Trained {epochs} epoch" + "s" * (epochs != 1)
+    scored = [entry for entry in history if _SCORE in entry]
+    if not scored:
+        return text
+    best = min(scored, key=lambda entry: entry[_SCORE])
+    untrained = scored[0][_SCORE]
+    if best is scored[0]:
+        return (
+            f"{text}: on the validation windows none was better than the untrained model, which "
+            f"starts from a simple forecast (CRPS-sum {untrained:.4g}); that one is kept"
+        )
+    return (
+        f"{text}; kept the one after epoch {best['epoch']:.0f}: CRPS-sum on the validation windows "
+        f"{best[_SCORE]:.4g} (untrained: {untrained:.4g})"
+    )

@@ -1,0 +1,204 @@
+"""The border of ``fit`` and ``predict``, and what training promises."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import tsdiff
+from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
+from tsdiff.datasets import rolling_windows
+from tsdiff.estimators import SavedModelError, prepare
+from tsdiff.estimators.training import TrainingDivergedError, ensemble_crps_sum
+from tsdiff.solvers import DDIM, EulerMaruyama
+
+FlowMatching = tsdiff.FlowMatchingEstimator
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prediction_length": 0}, "prediction_length must be a positive integer"),
+        ({"batch_size": 2.5}, "batch_size must be a positive integer"),
+        ({"scaling": "whiten"}, "unknown scaling 'whiten': expected one of auto"),
+        ({"linear": "ridge"}, "unknown linear 'ridge'"),
+        ({"network": "unet"}, "unknown network 'unet': expected one of mlp, dilated"),
+        ({"solver": "rk45"}, "unknown solver 'rk45': expected one of euler"),
+        ({"num_steps": 0}, "num_steps must be a positive integer"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"freq": "fortnight"}, "unknown frequency 'fortnight'"),
+        ({"lags": (0,)}, "every lag must be a positive integer"),
+        ({"lags": ()}, "at least one lag"),
+        ({"num_validation_windows": -1}, "num_validation_windows"),
+        ({"freq": "h"}, "made for freq='h', and the data have 'D'"),
+    ],
+)
+def test_bad_parameters_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        FlowMatching(**SMALL | options).fit([entry(random_walk())], progress=False)
+
+
+def infinite():
+    target = random_walk()
+    target[1, 7] = np.inf
+    return [entry(target)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [],
+        infinite(),
+        [entry(np.full((2, 100), np.nan))],
+        [entry(random_walk(4))],
+        [entry(random_walk()), entry(random_walk(dims=2))],
+        frame(random_walk()).iloc[::-1],
+        frame(random_walk()).drop(index=pd.Timestamp("2020-02-02")),
+        frame(random_walk()).assign(x1="a"),
+    ],
+    ids=["empty", "infinite", "all missing", "short", "dimensions", "unsorted", "gap", "text"],
+)
+def test_bad_data_are_refused_before_training(data):
+    with pytest.raises(ValueError) as caught:
+        FlowMatching(**SMALL | {"max_epochs": 10**6}).fit(data, progress=False)
+    assert len(str(caught.value)) > 30
+
+
+def test_data_that_do_not_fit_the_model_are_refused():
+    predictor = FlowMatching(**SMALL).fit([entry(random_walk())], progress=False)
+    with pytest.raises(tsdiff.DataError, match="has 2 dimensions, and the model was made for 3"):
+        predictor.predict([entry(random_walk(dims=2))])
+    with pytest.raises(tsdiff.DataError, match="has frequency 'h'"):
+        predictor.predict([entry(random_walk(), freq="h")])
+    with pytest.raises(ValueError, match="num_samples must be a positive integer"):
+        predictor.predict([entry(random_walk())], num_samples=0)
+    with pytest.raises(ValueError, match="unknown solver"):
+        predictor.predict([entry(random_walk())], solver="magic")
+
+
+def test_training_stops_before_the_first_validation_step():
+    data = [entry(random_walk(200))]
+    validation = rolling_windows(data, 4, 3)
+    kept = prepare.cut_before(data, validation, 4)
+    assert kept[0]["target"].shape[1] == 200 - 3 * 4
+    with pytest.raises(tsdiff.DataError, match="no training data are left"):
+        prepare.cut_before(data, rolling_windows(data, 4, 49), 4)
+
+
+def test_what_comes_after_the_cut_has_no_influence():
+    """Held-out values choose when to stop; weights after one epoch mustn't know them."""
+    target = random_walk(200)
+    changed = target.copy()
+    changed[:, -8:] += 1000.0
+    options = SMALL | {"num_validation_windows": 2, "max_epochs": 1, "scaling": "whitened"}
+    one = FlowMatching(**options).fit([entry(target)], progress=False)
+    other = FlowMatching(**options).fit([entry(changed)], progress=False)
+    assert one.history[1]["train_loss"] == other.history[1]["train_loss"]
+    assert one.history[1]["validation_loss"] != other.history[1]["validation_loss"]
+
+
+def test_training_can_only_improve_on_the_simple_forecast():
+    options = SMALL | {"learning_rate": 3.0, "max_epochs": 2, "gradient_clip": 1e9}
+    estimator = FlowMatching(**options)
+    predictor = estimator.fit([entry(random_walk())], progress=False)
+    assert min(row["validation_score"] for row in predictor.history[1:]) > 1.0
+    fresh = estimator.build_model(predictor.facts)
+    mine = predictor.model.encoder.state_dict()
+    for name, tensor in fresh.encoder.state_dict().items():
+        assert torch.equal(tensor, mine[name])
+
+
+def test_a_diverging_loss_stops_with_an_explanation():
+    estimator = FlowMatching(**SMALL | {"learning_rate": 1e38, "gradient_clip": 1e38})
+    with pytest.raises(TrainingDivergedError, match="lower learning_rate"):
+        estimator.fit([entry(random_walk())], progress=False)
+
+
+def test_without_validation_windows_all_epochs_are_run():
+    options = SMALL | {"num_validation_windows": 0, "max_epochs": 3}
+    predictor = FlowMatching(**options).fit([entry(random_walk())], progress=False)
+    assert [row["epoch"] for row in predictor.history] == [1.0, 2.0, 3.0]
+    assert all(np.isfinite(row["train_loss"]) for row in predictor.history)
+
+
+def test_untrained_model_is_the_joint_random_walk():
+    rng = np.random.default_rng(1)
+    factor = np.array([[1.0, 0.0], [0.9, 0.3]])
+    target = (factor @ rng.standard_normal((2, 2000))).cumsum(axis=1)
+    estimator = FlowMatching(prediction_length=5, num_validation_windows=0, scaling="whitened")
+    entries = prepare.as_entries([entry(target)])
+    facts = prepare.gather_facts(
+        entries, prediction_length=5, freq=None, context_length=500, lags=None,
+        scaling="whitened", linear="none",
+    )
+    model = estimator.build_model(facts)
+    from tsdiff.estimators import GenerativePredictor
+    from tsdiff.transforms import WindowSampler, load_series
+
+    series = load_series(entries, facts.freq, 0)
+    prepare.fit_statistics(model, series, WindowSampler(series, model.past_length, 5), 0)
+    drawn = samples_of(GenerativePredictor(estimator, model), entries, num_samples=4000)[0]
+    change = drawn - target[:, -1]
+    standard_error = np.sqrt(np.arange(1, 6)[:, None] * np.diag(factor @ factor.T) / 4000)
+    assert (abs(change.mean(0)) < 5 * standard_error).all()
+    for step in (0, 4):
+        law = (step + 1) * factor @ factor.T
+        np.testing.assert_allclose(np.cov(change[:, step].T), law, rtol=0.12, atol=0.02)
+
+
+def test_solver_objects_survive_saving(tmp_path):
+    estimator = FlowMatching(**SMALL | {"solver": DDIM(eta=0.5), "num_steps": 3})
+    predictor = estimator.fit([entry(random_walk())], progress=False)
+    predictor.save(tmp_path)
+    loaded = tsdiff.load(tmp_path)
+    assert loaded.estimator.solver == DDIM(eta=0.5)
+    data = [entry(random_walk())]
+    np.testing.assert_array_equal(samples_of(loaded, data), samples_of(predictor, data))
+
+
+def test_what_cannot_be_saved_or_loaded_says_so(tmp_path):
+    estimator = FlowMatching(**SMALL | {"solver": EulerMaruyama(diffusion=lambda t: t)})
+    predictor = estimator.fit([entry(random_walk())], progress=False)
+    with pytest.raises(SavedModelError, match="solver"):
+        predictor.save(tmp_path / "a")
+    with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
+        tsdiff.load(tmp_path)
+    good = FlowMatching(**SMALL).fit([entry(random_walk())], progress=False)
+    good.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for change, message in (
+        ({"estimator": "os.system"}, "unknown estimator"),
+        ({"format": 99}, "has format 99"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(SavedModelError, match=message):
+            tsdiff.load(tmp_path)
+    (tmp_path / "config.json").write_text("not json")
+    with pytest.raises(SavedModelError, match="is not the configuration"):
+        tsdiff.load(tmp_path)
+
+
+def test_validation_score_is_the_fair_ensemble_crps():
+    rng = np.random.default_rng(0)
+    samples, truth = rng.standard_normal((2, 9, 3, 2)), rng.standard_normal((2, 3, 2))
+    ensemble, target = samples.sum(-1), truth.sum(-1)
+    pairs = np.abs(ensemble[:, :, None] - ensemble[:, None]).sum((1, 2)) / (9 * 8)
+    crps = np.abs(ensemble - target[:, None]).mean(1) - 0.5 * pairs
+    expected = crps.sum() / np.abs(target).sum()
+    arrays = torch.from_numpy(samples), torch.from_numpy(truth)
+    assert ensemble_crps_sum(*arrays, torch.ones(2, 3, 2)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_parameters_follow_scikit_learn():
+    estimator = FlowMatching(prediction_length=3)
+    assert estimator.get_params()["prediction_length"] == 3
+    assert estimator.set_params(seed=5) is estimator
+    assert estimator.seed == 5
+    with pytest.raises(ValueError, match="has no parameter 'sed'"):
+        estimator.set_params(sed=5)
+    assert tsdiff.TimeGradEstimator is tsdiff.DDPMEstimator

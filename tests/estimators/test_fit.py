@@ -95,7 +95,7 @@ def test_what_comes_after_the_cut_has_no_influence():
     target = random_walk(200)
     changed = target.copy()
     changed[:, -8:] += 1000.0
-    options = SMALL | {"num_validation_windows": 2, "max_epochs": 1, "scaling": "whitened"}
+    options = SMALL | {"num_validation_windows": 2, "max_epochs": 1}
     one = FlowMatching(**options).fit([entry(target)], progress=False)
     other = FlowMatching(**options).fit([entry(changed)], progress=False)
     assert one.history[1]["train_loss"] == other.history[1]["train_loss"]
@@ -114,7 +114,7 @@ def test_training_can_only_improve_on_the_simple_forecast():
 
 
 def test_a_diverging_loss_stops_with_an_explanation():
-    estimator = FlowMatching(**SMALL | {"learning_rate": 1e38, "gradient_clip": 1e38})
+    estimator = FlowMatching(**SMALL | {"learning_rate": 1e30, "gradient_clip": 1e30})
     with pytest.raises(TrainingDivergedError, match="lower learning_rate"):
         estimator.fit([entry(random_walk())], progress=False)
 
@@ -133,7 +133,7 @@ def test_untrained_model_is_the_joint_random_walk():
     estimator = FlowMatching(prediction_length=5, num_validation_windows=0, scaling="whitened")
     entries = prepare.as_entries([entry(target)])
     facts = prepare.gather_facts(
-        entries, prediction_length=5, freq=None, context_length=500, lags=None,
+        entries, entries, prediction_length=5, freq=None, context_length=500, lags=None,
         scaling="whitened", linear="none",
     )
     model = estimator.build_model(facts)

@@ -99,7 +99,7 @@ class GenerativeEstimator(Estimator):
     solver: str | Solver | None = None
     num_steps: int | None = None
     grid: str | Grid | None = None
-    batch_size: int = 64
+    batch_size: int = 32
     num_batches_per_epoch: int = 50
     max_epochs: int = 40
     learning_rate: float = 1e-3
@@ -108,7 +108,7 @@ class GenerativeEstimator(Estimator):
     ema_decay: float = 0.99
     patience: int = 6
     num_validation_windows: int | None = None
-    num_validation_samples: int = 64
+    num_validation_samples: int = 50
     seed: int = 0
     trainer_kwargs: dict[str, Any] | None = None
 
@@ -179,24 +179,26 @@ class GenerativeEstimator(Estimator):
 
         checks.check_parameters(self)
         entries = prepare.as_entries(data, self.freq)
+        horizon = self.prediction_length
+        if validation_data is None:
+            held_out = prepare.hold_out(entries, horizon, self.num_validation_windows)
+        else:
+            held_out = prepare.as_entries(validation_data, self.freq)
+        training_entries = prepare.cut_before(entries, held_out, horizon)
         facts = prepare.gather_facts(
             entries,
-            prediction_length=self.prediction_length,
+            training_entries,
+            prediction_length=horizon,
             freq=self.freq,
             context_length=self.context_length,
             lags=self.lags,
             scaling=self.scaling,
             linear=self.linear,
         )
-        if validation_data is None:
-            held_out = prepare.hold_out(entries, facts, self.num_validation_windows)
-        else:
-            held_out = prepare.as_entries(validation_data, self.freq)
-            checks.check_compatible(held_out, facts, needed=facts.prediction_length + 1)
-        entries = prepare.cut_before(entries, held_out, facts.prediction_length)
-        series = load_series(entries, facts.freq, 0)
+        checks.check_compatible(held_out, facts, needed=horizon + 1)
+        series = load_series(training_entries, facts.freq, 0)
         model = self.build_model(facts)
-        sampler = WindowSampler(series, model.past_length, facts.prediction_length)
+        sampler = WindowSampler(series, model.past_length, horizon)
         prepare.fit_statistics(model, series, sampler, self.seed)
         history = training.train(
             model,

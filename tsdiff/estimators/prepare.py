@@ -71,6 +71,7 @@ def as_entries(data: Any, freq: str | None = None) -> list[dict[str, Any]]:
 
 def gather_facts(
     entries: Sequence[dict[str, Any]],
+    training: Sequence[dict[str, Any]],
     *,
     prediction_length: int,
     freq: str | None,
@@ -80,6 +81,13 @@ def gather_facts(
     linear: str,
 ) -> DataFacts:
     """Everything that widths follow from; arguments that are None are chosen by frequency.
+
+    Parameters
+    ----------
+    entries
+        All data: their shapes and categories are taken.
+    training
+        What is left of them to train on: the coordinates are chosen by these alone.
 
     Raises
     ------
@@ -100,7 +108,7 @@ def gather_facts(
     dynamic = np.asarray(first.get("feat_dynamic_real", np.zeros((0, 0))))
     categories = [np.asarray(entry.get("feat_static_cat", ()), dtype=int) for entry in entries]
     choice = choose_coordinates(
-        load_series(entries, found, 0),
+        load_series(training, found, 0),
         horizon=prediction_length,
         context_length=context_length,
         season=season,
@@ -128,13 +136,12 @@ def gather_facts(
 
 
 def hold_out(
-    entries: list[dict[str, Any]], facts: DataFacts, num_windows: int | None
+    entries: list[dict[str, Any]], horizon: int, num_windows: int | None
 ) -> list[dict[str, Any]]:
     """Rolling validation windows at the end of the training data; empty if there's no room.
 
     By default as many windows as fit into a tenth of the shortest series, at most twenty.
     """
-    horizon = facts.prediction_length
     if num_windows is None:
         shortest = min(entry["target"].shape[1] for entry in entries)
         rooms = [int(share * shortest) // horizon for share in _HOLDOUTS]

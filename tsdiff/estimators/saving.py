@@ -107,16 +107,18 @@ def load(folder: Path) -> GenerativePredictor:
 
 def _to_json(name: str, value: Any) -> Any:
     if isinstance(value, (Solver, Grid)):
-        return {"class": type(value).__name__, "parameters": dataclasses.asdict(value)}
-    if isinstance(value, (np.integer, np.floating)):
-        return value.item()
-    if isinstance(value, (tuple, range, np.ndarray)):
-        value = [_to_json(name, item) for item in value]
+        plain = {"class": type(value).__name__, "parameters": dataclasses.asdict(value)}
+    elif isinstance(value, (np.integer, np.floating)):
+        plain = value.item()
+    elif isinstance(value, (tuple, range, np.ndarray)):
+        plain = [_to_json(name, item) for item in value]
+    else:
+        plain = value
     try:
-        json.dumps(value)
+        json.dumps(plain)
     except TypeError as error:
         raise SavedModelError(f"parameter {name}={value!r} can't be saved as JSON") from error
-    return value
+    return plain
 
 
 def _from_json(value: Any) -> Any:

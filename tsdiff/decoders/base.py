@@ -120,19 +120,21 @@ class AffineDecoder(Decoder):
         if not bool(mean.isfinite().all() and covariance.isfinite().all()):
             raise ValueError("the data's moments must be finite")
         a, b = self._source_coefficients()
-        source = a * a * covariance + b * b * torch.eye(len(mean), dtype=torch.float64)
+        identity = torch.eye(len(mean), dtype=torch.float64, device=covariance.device)
+        # What rounding may take from a covariance whose dimensions depend on one another.
+        slack = 1e-6 * covariance.diagonal().abs().max() * identity
+        _, indefinite = torch.linalg.cholesky_ex(covariance + slack + 1e-12 * identity)
+        source = a * a * (covariance + 1e-3 * slack) + b * b * identity
         factor, failure = torch.linalg.cholesky_ex(source)
-        if failure:
+        if indefinite or failure:
             raise ValueError("the data's covariance is not positive semi-definite")
         self.data_mean.copy_(mean)
-        self.data_std.copy_(covariance.diagonal().sqrt().clamp_min(1e-3))
+        self.data_std.copy_(covariance.diagonal().clamp_min(1e-6).sqrt())
         self.source_factor.copy_(factor)
 
     def draw_times(self, rows: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         """Training times, uniform over the path's range, ``[rows, 1, 1]``."""
-        u = torch.rand(
-            (rows, 1, 1), dtype=like.dtype, device=like.device, generator=generator
-        )
+        u = torch.rand((rows, 1, 1), dtype=like.dtype, device=like.device, generator=generator)
         return self.path.clip(u)
 
     def loss(
@@ -216,5 +218,6 @@ class AffineDecoder(Decoder):
         return m + s * (signal * u - level * rotated), level * u + signal * rotated
 
     def _source_coefficients(self) -> tuple[float, float]:
-        k = self.path.coefficients(torch.ones(1, dtype=torch.float64))
+        one = torch.ones(1, dtype=torch.float64, device=self.data_mean.device)
+        k = self.path.coefficients(one)
         return float(k.a), float(k.b)

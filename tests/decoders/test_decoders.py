@@ -1,0 +1,450 @@
+"""Decoders: exact where the law is Gaussian, untrained and trained; counted and independent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from tsdiff.decoders import DDPM, AffineDecoder, Decoder, FlowMatching
+from tsdiff.networks import Network, ResidualMLP
+from tsdiff.processes import PREDICTIONS, Coefficients, Linear, VariancePreserving
+from tsdiff.random import seeded
+from tsdiff.solvers import DDIM, SOLVERS, EulerMaruyama, Solver
+
+CONTEXT = 3
+DECODERS = {"ddpm": DDPM, "flow_matching": FlowMatching}
+every_decoder = pytest.mark.parametrize("make", list(DECODERS.values()), ids=list(DECODERS))
+every_solver = pytest.mark.parametrize("solver", list(SOLVERS))
+
+
+def mlp(target_dim: int = 2, *, random: bool = False, **kwargs) -> ResidualMLP:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = ResidualMLP(target_dim, CONTEXT, width=32, num_blocks=2, **kwargs)
+        if random:
+            for parameter in network.parameters():
+                torch.nn.init.normal_(parameter, std=0.1)
+    return network
+
+
+class Counting(Network):
+    """A network that counts its evaluations and the bindings of contexts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.evaluations = self.bindings = 0
+
+    def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        self.bindings += 1
+
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            self.evaluations += 1
+            return torch.zeros_like(x)
+
+        return predict
+
+
+@dataclass(frozen=True)
+class Stay(Solver):
+    """Leaves the source as it was drawn."""
+
+    order: ClassVar[int] = 1
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def step(self, field, t, t_next, x, state, *, generator=None):
+        return x, None
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    """Sampling keeps the graph, for those who guide it; only training needs it here."""
+    with torch.no_grad():
+        yield
+
+
+class TestUntrained:
+    """The zero network is every network before its first update."""
+
+    mean = torch.tensor([1.0, -2.0])
+    std = torch.tensor([2.0, 0.5])
+
+    @every_decoder
+    @every_solver
+    def test_samples_the_gaussian_it_was_told_of(self, make, solver: str) -> None:
+        decoder = make(Counting(), 2)
+        decoder.set_data_moments(self.mean, torch.diag(self.std**2))
+        count = 10_000
+        x = decoder.sample(
+            torch.zeros(count, 1, CONTEXT), solver=solver, num_steps=150, generator=seeded(1)
+        ).flatten(0, 1)
+        # Monte-Carlo error, and what 150 steps of a first-order solver leave.
+        assert bool(
+            ((x.mean(0) - self.mean).abs() < self.std * (5 / math.sqrt(count) + 0.01)).all()
+        )
+        assert bool(((x.std(0) / self.std - 1.0).abs() < 5 / math.sqrt(2 * count) + 0.03).all())
+        assert abs(torch.corrcoef(x.T)[0, 1].item()) < 5 / math.sqrt(count)
+
+    @every_decoder
+    def test_default_sampler_is_nearly_calibrated(self, make) -> None:
+        decoder = make(Counting(), 2)
+        x = decoder.sample(torch.zeros(20_000, 1, CONTEXT), generator=seeded(2))
+        assert x.mean().item() == pytest.approx(0.0, abs=0.03)
+        assert x.std().item() == pytest.approx(1.0, abs=0.02)
+
+    @pytest.mark.parametrize("path", [Linear(), VariancePreserving(0.1, 5.0)], ids=type)
+    @pytest.mark.parametrize("prediction", PREDICTIONS)
+    def test_whatever_is_predicted(self, path, prediction: str) -> None:
+        decoder = AffineDecoder(
+            Counting(),
+            path,
+            2,
+            prediction=prediction,
+            solver="heun",
+            num_steps=40,
+            grid="quadratic",
+        )
+        decoder.set_data_moments(self.mean, torch.diag(self.std**2))
+        x = decoder.sample(torch.zeros(5_000, 1, CONTEXT), generator=seeded(3)).flatten(0, 1)
+        torch.testing.assert_close(x.mean(0), self.mean, rtol=0, atol=0.1)
+        torch.testing.assert_close(x.std(0), self.std, rtol=0.05, atol=0)
+
+    @every_decoder
+    @pytest.mark.parametrize(("target_dim", "steps"), [(1, 1), (3, 4)])
+    def test_shapes_and_finite_values(self, make, target_dim: int, steps: int) -> None:
+        decoder = make(mlp(target_dim, random=True), target_dim)
+        context = torch.randn(5, steps, CONTEXT, generator=seeded(4))
+        for solver in SOLVERS:
+            x = decoder.sample(context, solver=solver, num_steps=3, generator=seeded(5))
+            assert x.shape == (5, steps, target_dim)
+            assert x.isfinite().all()
+        loss = decoder.loss(x, context, generator=seeded(6))
+        assert loss.shape == x.shape
+        assert bool((loss >= 0).all())
+
+    @every_decoder
+    def test_double_precision(self, make) -> None:
+        decoder = make(mlp(random=True), 2).double()
+        context = torch.zeros(4, 1, CONTEXT, dtype=torch.float64)
+        x = decoder.sample(context, generator=seeded(1))
+        assert x.dtype == torch.float64
+        assert decoder.loss(x, context, generator=seeded(2)).dtype == torch.float64
+
+
+class TestSource:
+    covariance = torch.tensor([[4.0, 1.2], [1.2, 0.5]], dtype=torch.float64)
+    mean = torch.tensor([3.0, -1.0], dtype=torch.float64)
+
+    @every_decoder
+    def test_sampling_starts_from_the_matched_moments(self, make) -> None:
+        decoder = make(mlp(), 2)
+        decoder.set_data_moments(self.mean, self.covariance)
+        k = decoder.path.coefficients(torch.ones(1, dtype=torch.float64))
+        expected = k.a**2 * self.covariance + k.b**2 * torch.eye(2)
+        count = 50_000
+        x = decoder.sample(torch.zeros(count, 1, CONTEXT), solver=Stay(), generator=seeded(1))
+        x = x.flatten(0, 1).double()
+        error = 5 / math.sqrt(count)
+        torch.testing.assert_close(x.mean(0), k.a * self.mean, rtol=0, atol=error)
+        torch.testing.assert_close(torch.cov(x.T), expected, rtol=0, atol=1.5 * error)
+
+    @every_decoder
+    def test_a_degenerate_covariance_is_allowed(self, make) -> None:
+        decoder = make(mlp(), 2)
+        decoder.set_data_moments(torch.zeros(2), torch.tensor([[1e12, 1e12], [1e12, 1e12]]))
+        decoder.set_data_moments(torch.zeros(2), torch.zeros(2, 2))
+        x = decoder.sample(torch.zeros(100, 1, CONTEXT), num_steps=400, generator=seeded(1))
+        assert x.abs().max() < 0.02
+
+    @every_decoder
+    @pytest.mark.parametrize(
+        ("mean", "covariance", "word"),
+        [
+            ([0.0, float("nan")], [[1.0, 0.0], [0.0, 1.0]], "finite"),
+            ([0.0, 0.0], [[float("inf"), 0.0], [0.0, 1.0]], "finite"),
+            ([0.0, 0.0], [[1.0, 0.0], [0.0, -0.5]], "positive semi-definite"),
+            ([0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]], "positive semi-definite"),
+        ],
+    )
+    def test_moments_that_are_none(self, make, mean, covariance, word: str) -> None:
+        decoder = make(mlp(), 2)
+        before = {name: tensor.clone() for name, tensor in decoder.state_dict().items()}
+        with pytest.raises(ValueError, match=word):
+            decoder.set_data_moments(torch.tensor(mean), torch.tensor(covariance))
+        assert all(torch.equal(t, before[name]) for name, t in decoder.state_dict().items())
+
+    @every_decoder
+    def test_moments_are_saved_with_the_weights(self, make) -> None:
+        decoder, other = make(mlp(), 2), make(mlp(), 2)
+        decoder.set_data_moments(self.mean, self.covariance)
+        other.load_state_dict(decoder.state_dict())
+        context = torch.zeros(3, 1, CONTEXT)
+        assert torch.equal(
+            decoder.sample(context, generator=seeded(1)), other.sample(context, generator=seeded(1))
+        )
+
+
+class TestLoss:
+    """On data ``N(0, s²)`` the untrained preconditioned network *is* the exact predictor."""
+
+    @pytest.mark.parametrize("std", [0.5, 1.0, 3.0])
+    def test_flow_matching_starts_at_the_irreducible_loss(self, std: float) -> None:
+        """``∫ s² / ((1-t)² s² + t²) dt = π s / 2``."""
+        decoder = FlowMatching(mlp(1), 1)
+        decoder.set_data_moments(torch.tensor([0.7]), torch.tensor([[std**2]]))
+        x0 = 0.7 + std * torch.randn(100_000, 1, 1, generator=seeded(1))
+        loss = decoder.loss(x0, torch.zeros(100_000, 1, CONTEXT), generator=seeded(2))
+        error = 5 * loss.std().item() / math.sqrt(loss.numel())
+        assert loss.mean().item() == pytest.approx(math.pi * std / 2, abs=error)
+
+    @pytest.mark.parametrize("std", [0.5, 1.0, 3.0])
+    def test_ddpm_starts_at_the_irreducible_loss(self, std: float) -> None:
+        """The mean of ``a² s² / (a² s² + b²)`` over the chain."""
+        decoder = DDPM(mlp(1), 1, diffusion_steps=20)
+        decoder.set_data_moments(torch.tensor([0.7]), torch.tensor([[std**2]]))
+        x0 = 0.7 + std * torch.randn(100_000, 1, 1, generator=seeded(1))
+        loss = decoder.loss(x0, torch.zeros(100_000, 1, CONTEXT), generator=seeded(2))
+        k = decoder.path.coefficients(torch.arange(1, 21, dtype=torch.float64) / 20)
+        signal = (k.a * std) ** 2
+        error = 5 * loss.std().item() / math.sqrt(loss.numel())
+        expected = (signal / (signal + k.b**2)).mean().item()
+        assert loss.mean().item() == pytest.approx(expected, abs=error)
+
+    @torch.enable_grad()
+    @every_decoder
+    def test_zero_is_the_best_constant_on_gaussian_data(self, make) -> None:
+        """No affine answer to u does better than zero: the residual is uncorrelated with it."""
+
+        class Tilted(Network):
+            def __init__(self) -> None:
+                super().__init__()
+                self.slope = torch.nn.Parameter(torch.zeros(()))
+                self.shift = torch.nn.Parameter(torch.zeros(()))
+
+            def bind(self, context):
+                return lambda x, t: self.slope * x + self.shift
+
+        decoder = make(Tilted(), 1)
+        decoder.set_data_moments(torch.tensor([0.5]), torch.tensor([[4.0]]))
+        x0 = 0.5 + 2.0 * torch.randn(50_000, 1, 1, generator=seeded(1))
+        loss = decoder.loss(x0, torch.zeros(50_000, 1, CONTEXT), generator=seeded(2))
+        for gradient in torch.autograd.grad(loss.mean(), list(decoder.network.parameters())):
+            assert abs(gradient.item()) < 0.1
+
+    @pytest.mark.parametrize("prediction", PREDICTIONS)
+    def test_the_error_is_that_of_the_named_prediction(self, prediction: str) -> None:
+        """An unpreconditioned network that answers zero is charged the target's square."""
+        path = Linear()
+        decoder = AffineDecoder(
+            Counting(),
+            path,
+            2,
+            prediction=prediction,
+            solver="euler",
+            num_steps=1,
+            preconditioned=False,
+        )
+        x0 = torch.randn(64, 1, 2, dtype=torch.float64, generator=seeded(1))
+        loss = decoder.loss(x0, torch.zeros(64, 1, CONTEXT).double(), generator=seeded(2))
+        generator = seeded(2)
+        t = decoder.draw_times(64, x0, generator)
+        _, noise, velocity = path.sample(x0, t, generator=generator)
+        target = {
+            "noise": noise,
+            "data": x0,
+            "score": -noise / path.coefficients(t).b,
+            "velocity": velocity,
+        }[prediction]
+        torch.testing.assert_close(loss, target.square(), rtol=1e-6, atol=1e-9)
+
+    def test_weighting_multiplies(self) -> None:
+        def weight(k: Coefficients) -> Tensor:
+            return 2.0 + k.b
+
+        plain, weighted = FlowMatching(mlp(), 2), FlowMatching(mlp(), 2, weighting=weight)
+        x0, context = torch.randn(8, 1, 2, generator=seeded(1)), torch.zeros(8, 1, CONTEXT)
+        t = plain.draw_times(8, x0, seeded(2))
+        torch.testing.assert_close(
+            weighted.loss(x0, context, generator=seeded(2)),
+            plain.loss(x0, context, generator=seeded(2)) * (2.0 + t),
+        )
+
+    def test_ddpm_trains_on_the_steps_of_its_chain(self) -> None:
+        decoder = DDPM(mlp(), 2, diffusion_steps=10)
+        t = decoder.draw_times(5_000, torch.zeros(1), seeded(1))
+        assert t.shape == (5_000, 1, 1)
+        steps, counts = (t * 10).round().unique(return_counts=True)
+        torch.testing.assert_close(t * 10, (t * 10).round())
+        assert steps.tolist() == list(range(1, 11))
+        assert counts.min() > 400
+
+    def test_flow_matching_trains_inside_its_range(self) -> None:
+        decoder = FlowMatching(mlp(), 2)
+        t = decoder.draw_times(100_000, torch.zeros(1), seeded(1))
+        assert decoder.path.t_min <= t.min() < 1e-3
+        assert 1.0 - 1e-3 < t.max() <= decoder.path.t_max
+        assert t.mean().item() == pytest.approx(0.5, abs=0.005)
+
+    @every_decoder
+    def test_rows_pair_data_with_their_own_context(self, make) -> None:
+        decoder = make(mlp(random=True), 2)
+        x0 = torch.randn(6, 1, 2, generator=seeded(1))
+        context = torch.randn(6, 1, CONTEXT, generator=seeded(2))
+        before = decoder.loss(x0, context, generator=seeded(3))
+        changed = context.clone()
+        changed[4] += 1.0
+        difference = (decoder.loss(x0, changed, generator=seeded(3)) - before).abs().amax((1, 2))
+        assert difference[4] > 1e-6
+        assert difference[[0, 1, 2, 3, 5]].max() < 1e-5
+
+
+class TestEvaluations:
+    @pytest.mark.parametrize(
+        ("solver", "per_step"),
+        [
+            ("euler", 1),
+            ("heun", 2),
+            (EulerMaruyama(), 1),
+            ("ancestral", 1),
+            (DDIM(0.5), 1),
+        ],
+    )
+    @every_decoder
+    def test_steps_cost_what_solvers_declare(self, make, solver, per_step: int) -> None:
+        network = Counting()
+        decoder = make(network, 2)
+        decoder.sample(torch.zeros(3, 1, CONTEXT), solver=solver, num_steps=7, generator=seeded(1))
+        assert network.evaluations == 7 * per_step
+        assert network.bindings == 1
+
+    def test_the_last_point_is_remembered_and_no_other(self) -> None:
+        network = Counting()
+        field = FlowMatching(network, 2).field(torch.zeros(1, 1, CONTEXT))
+        x, t = torch.ones(1, 1, 2), torch.full((1, 1, 1), 0.5)
+        field.velocity(x, t), field.score(x, t), field.data(x, t)
+        assert network.evaluations == 1
+        field.velocity(x + 0.0, t)
+        assert network.evaluations == 2
+        field.velocity(x, t)
+        field.velocity(x, 0.5 * t)
+        assert network.evaluations == 4
+
+    def test_the_field_is_consistent(self) -> None:
+        decoder = FlowMatching(mlp(random=True), 2)
+        field = decoder.field(torch.ones(4, 1, CONTEXT))
+        x, t = torch.randn(4, 1, 2, generator=seeded(1)), torch.full((1, 1, 1), 0.4)
+        data = field.data(x, t)
+        for wanted in ("velocity", "score"):
+            expected = decoder.path.convert(data, x, t, given="data", wanted=wanted)
+            torch.testing.assert_close(getattr(field, wanted)(x, t), expected, rtol=1e-4, atol=1e-5)
+        assert field.name == "FlowMatching on Linear"
+
+
+class TestBatches:
+    @every_decoder
+    @every_solver
+    def test_one_generator_per_series_makes_samples_independent_of_the_batch(
+        self, make, solver: str
+    ) -> None:
+        decoder = make(mlp(random=True), 2)
+        context = torch.randn(6, 1, CONTEXT, generator=seeded(1))
+
+        def sample(rows: slice, seeds: list[int]) -> Tensor:
+            generators = [seeded(seed) for seed in seeds]
+            return decoder.sample(context[rows], solver=solver, num_steps=4, generator=generators)
+
+        together = sample(slice(0, 6), [0, 1, 2])
+        for series in range(3):
+            alone = sample(slice(2 * series, 2 * series + 2), [series])
+            torch.testing.assert_close(
+                together[2 * series : 2 * series + 2], alone, rtol=1e-4, atol=1e-5
+            )
+
+    @every_decoder
+    def test_the_same_seed_gives_the_same_samples(self, make) -> None:
+        decoder, context = make(mlp(random=True), 2), torch.ones(4, 1, CONTEXT)
+        one, two, other = (decoder.sample(context, generator=seeded(s)) for s in (1, 1, 2))
+        assert torch.equal(one, two)
+        assert not torch.allclose(one, other)
+
+
+class TestArguments:
+    @every_decoder
+    def test_unknown_parts_are_named(self, make) -> None:
+        with pytest.raises(ValueError, match="unknown solver 'rk4'"):
+            make(mlp(), 2, solver="rk4")
+        with pytest.raises(ValueError, match="unknown time grid"):
+            make(mlp(), 2, grid="karras")
+        decoder, context = make(mlp(), 2), torch.zeros(1, 1, CONTEXT)
+        with pytest.raises(ValueError, match="unknown solver"):
+            decoder.sample(context, solver="rk4")
+        with pytest.raises(ValueError, match="num_steps"):
+            decoder.sample(context, num_steps=0)
+
+    def test_unknown_predictions_are_named(self) -> None:
+        with pytest.raises(ValueError, match="unknown prediction 'flow'"):
+            AffineDecoder(mlp(), Linear(), 2, prediction="flow", solver="euler", num_steps=1)
+
+    def test_the_base_is_a_contract(self) -> None:
+        base = Decoder()
+        with pytest.raises(NotImplementedError, match="defines no loss"):
+            base.loss(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1))
+        with pytest.raises(NotImplementedError, match="defines no sample"):
+            base.sample(torch.zeros(1, 1, 1))
+        base.set_data_moments(torch.zeros(1), torch.eye(1))
+
+
+@torch.enable_grad()
+def _train(decoder: AffineDecoder, draw, updates: int) -> None:
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=4e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
+    for step in range(updates):
+        x0, context = draw(256, seeded(7, step))
+        loss = decoder.loss(x0, context, generator=seeded(8, step)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
+class TestKnownLaw:
+    """Two components, whose places and weights depend on the condition."""
+
+    @staticmethod
+    def draw(count: int, generator: torch.Generator, condition: Tensor | None = None):
+        if condition is None:
+            condition = torch.rand(count, 1, generator=generator) * 2.0 - 1.0
+        centre = torch.cat([condition, -0.5 * condition], dim=1)
+        side = torch.where(torch.rand(count, 1, generator=generator) < 0.5, 1.0, -1.0)
+        offset = side * torch.tensor([[1.5, 1.5]])
+        x0 = centre + offset + 0.3 * torch.randn(count, 2, generator=generator)
+        context = torch.cat([condition, torch.zeros(count, CONTEXT - 1)], dim=1)
+        return x0.unsqueeze(1), context.unsqueeze(1)
+
+    @pytest.mark.parametrize("preconditioned", [True, False])
+    @every_decoder
+    def test_the_conditional_law_is_recovered(self, make, preconditioned: bool) -> None:
+        decoder = make(mlp(), 2, preconditioned=preconditioned)
+        example, _ = self.draw(10_000, seeded(0))
+        flat = example.flatten(0, 1)
+        decoder.set_data_moments(flat.mean(0), torch.cov(flat.T))
+        _train(decoder, self.draw, 500)
+        for condition in (-0.8, 0.0, 0.8):
+            count = 2_000
+            truth, context = self.draw(count, seeded(9), torch.full((count, 1), condition))
+            with torch.no_grad():
+                x = decoder.sample(context, num_steps=25, generator=seeded(10)).flatten(0, 1)
+            truth = truth.flatten(0, 1)
+            torch.testing.assert_close(x.mean(0), truth.mean(0), rtol=0, atol=0.25)
+            # Each component for itself: where it lies, how heavy and how wide it is.
+            axis = (x - torch.tensor([condition, -0.5 * condition])).sum(1)
+            upper = axis > 0
+            assert upper.float().mean().item() == pytest.approx(0.5, abs=0.08)
+            expected = torch.tensor([condition + 1.5, -0.5 * condition + 1.5])
+            torch.testing.assert_close(x[upper].mean(0), expected, rtol=0, atol=0.2)
+            assert bool((x[upper].std(0) < 0.6).all())

@@ -140,7 +140,7 @@ def set_size(coordinates: Coordinates, series: Sequence[Series]) -> None:
     count = np.maximum(weight.sum(0), 1.0)
     centre = (values * weight).sum(0) / count
     size = np.sqrt((((values - centre) ** 2) * weight).sum(0) / count)
-    size = np.maximum(size, 1e-9 * np.abs(centre) + 1e-12)
+    size = np.maximum(size, 1e-13 * np.abs(centre) + 1e-12)
     coordinates.centre.copy_(torch.from_numpy(centre))
     coordinates.size.copy_(torch.from_numpy(size))
 

@@ -174,7 +174,7 @@ class Coordinates(nn.Module):
         level = torch.where(count > 0, level, values[:, -1:])
         if self.spread_kind == "one":
             return Frame(level, torch.ones_like(level), None)
-        floor = 1e-9 * level.abs() + 1e-12
+        floor = 1e-13 * level.abs() + 1e-12
         if self.spread_kind == "mean":
             size = (values.abs() * weight).sum(1, keepdim=True) / count.clamp_min(1.0)
             size = torch.where(count > 0, size, self.typical_scale)

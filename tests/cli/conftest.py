@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,10 @@ SMALL = ("hidden_size=8", "num_layers=1", "batch_size=8", "num_batches_per_epoch
 
 def call(*arguments: str | Path) -> Result:
     """Run ``tsdiff`` with arguments, in this process."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    # click before 8.2 mixes the two streams unless told not to; later ones no longer can.
+    separate = "mix_stderr" in inspect.signature(CliRunner.__init__).parameters
+    runner = CliRunner(mix_stderr=False) if separate else CliRunner()
+    return runner.invoke(app, [str(argument) for argument in arguments])
 
 
 def small() -> list[str]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from tests.cli.conftest import call, small
+from tsdiff.cli.evaluate import readable
+from tsdiff.cli.screen import Screen
+from tsdiff.cli.train import summary
 from tsdiff.estimators import FlowMatchingEstimator, GenerativePredictor
+from tsdiff.estimators.training import MONITOR
+from tsdiff.evaluation import Evaluation, Score, compare
 
 
 def test_train_saves_a_model_with_the_parameters_given(model: Path) -> None:
@@ -39,6 +46,37 @@ def test_train_tells_how_it_went(table: Path, tmp_path: Path) -> None:
     assert "Training DDPM on walks.csv: 2 × 200 values" in result.stderr
     assert "Trained 1 epoch" in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(("scores", "words"), [
+    ([1.0, 0.9, 0.95], "Trained 2 epochs; kept the one after epoch 1: CRPS-sum on the validation "
+     "windows 0.2 (untrained: 0.1)"),
+    ([1.0, 1.1, 1.2], "none was better than the untrained model"),
+])  # fmt: skip
+def test_train_tells_which_epoch_was_kept(model: Path, scores: list[float], words: str) -> None:
+    predictor = GenerativePredictor.load(model)
+    predictor.history = [
+        {"epoch": epoch, MONITOR: score, "validation_crps_sum": 0.1 * (epoch + 1)}
+        for epoch, score in enumerate(scores)
+    ]
+    assert words in summary(predictor)
+
+
+@pytest.mark.parametrize(("width", "absent"), [(140, ()), (80, ("crps",)), (40, ("crps_sum_q9",))])
+def test_a_narrow_screen_shows_fewer_columns_but_whole_ones(
+    width: int, absent: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Screen, "width", lambda self: width)
+    metrics = ("crps_sum_q19", "crps_sum_q9", "crps_sum", "crps", "coverage_80")
+    scores = {metric: Score(0.0123, 0.0001) for metric in metrics}
+    comparison = compare([Evaluation("flow matching", scores, 5, 100, 30, 8)])
+    table = readable(comparison, Screen(), "Scores")
+    shown = [column.header for column in table.columns]
+    assert shown[:2] == ["method", "crps_sum_q19"]
+    assert not set(absent) & set(shown)
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table)
+    assert "0.0123 ± 0.0001" in console.export_text()
 
 
 def test_forecast_writes_what_the_predictor_forecasts(

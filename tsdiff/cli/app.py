@@ -33,7 +33,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             with warnings.catch_warnings():
-                if "--debug" not in ctx.params and not ctx.params.get("debug"):
+                if not ctx.params.get("debug"):
                     # Advice between libraries; what concerns the user is said in our own words.
                     warnings.simplefilter("ignore")
                 return super().invoke(ctx)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tsdiff.estimators import GenerativeEstimator, GenerativePredictor
 
 _RUN = "run.json"
-_SCORE = "validation_crps_sum"
+_SCORE = "validation_crps_sum"  # what is told; training goes by its own monitor
 
 
 @o.bundled
@@ -132,7 +132,7 @@ def fit(
     models.write_record(output, source.name, source.train)
     if checkpoint_dir is None:
         shutil.rmtree(checkpoints)
-    screen.note(_summary(predictor))
+    screen.note(summary(predictor))
     screen.note(f"Saved to {output}")
     return predictor
 
@@ -190,15 +190,17 @@ def forget_checkpoints(output: Path) -> None:
     shutil.rmtree(output / "checkpoints", ignore_errors=True)
 
 
-def _summary(predictor: GenerativePredictor) -> str:
+def summary(predictor: GenerativePredictor) -> str:
     """How long it trained, and what that brought."""
+    from tsdiff.estimators.training import MONITOR
+
     history = predictor.history
     epochs = int(history[-1]["epoch"]) if history else 0
     text = f"Trained {epochs} epoch" + "s" * (epochs != 1)
-    scored = [entry for entry in history if _SCORE in entry]
+    scored = [entry for entry in history if MONITOR in entry]
     if not scored:
         return text
-    best = min(scored, key=lambda entry: entry[_SCORE])
+    best = min(scored, key=lambda entry: entry[MONITOR])
     untrained = scored[0][_SCORE]
     if best is scored[0]:
         return (

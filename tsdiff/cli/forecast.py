@@ -56,7 +56,7 @@ def forecast(
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(output, index=False)
-    first, last = frame["time"].min(), frame["time"].max()
+    first, last = (str(t).removesuffix(" 00:00:00") for t in frame["time"].agg(["min", "max"]))
     screen.note(f"Forecasts from {first} to {last}, {len(frame)} rows, are in {output}")
 
 

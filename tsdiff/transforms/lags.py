@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from pandas.tseries.frequencies import to_offset
 
 _DAY = 24 * 60 * 60
@@ -26,20 +28,28 @@ def base_frequency(freq: str) -> tuple[int, str]:
         If pandas doesn't know the frequency, or it has no season that we know.
     """
     try:
-        offset = to_offset(freq)
+        with warnings.catch_warnings():
+            # Periods call a month "M"; pandas would have offsets call it "ME", and says so.
+            warnings.simplefilter("ignore", FutureWarning)
+            offset = to_offset(freq)
     except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"unknown frequency {freq!r}: expected a pandas alias such as 'h', 'D', 'B' or '30min'"
-        ) from error
+        raise ValueError(_unknown(freq)) from error
+    if offset is None:
+        raise ValueError(_unknown(freq))
     name = offset.name.split("-")[0]
     aliases = {"H": "h", "T": "min", "S": "s", "A": "Y", "YE": "Y", "YS": "Y", "AS": "Y"}
     aliases |= {"ME": "M", "MS": "M", "BME": "M", "QE": "Q", "QS": "Q"}
     unit = aliases.get(name, name)
     if unit not in _SECONDS and unit not in _SEASONS:
         raise ValueError(
-            f"frequency {freq!r} has no known season: resample to one of s, min, h, D, B, W, M, Q, Y"
+            f"frequency {freq!r} has no known season: resample to one of "
+            "s, min, h, D, B, W, M, Q, Y"
         )
     return offset.n, unit
+
+
+def _unknown(freq: object) -> str:
+    return f"unknown frequency {freq!r}: expected a pandas alias such as 'h', 'D', 'B' or '30min'"
 
 
 def seasons(freq: str) -> tuple[int, ...]:

@@ -19,8 +19,9 @@ class Series:
     Attributes
     ----------
     target
-        ``[L, D]`` float64; missing values carry the last observed value forward (the first
-        observed one backward at the start).
+        ``[L, D]`` float64; missing values carry the last observed value forward. Before the
+        first observation they are the dimension's mean: that observation itself would give the
+        future away to windows that end before it.
     observed
         ``[L, D]`` float64, 1 where the value was there.
     features
@@ -88,4 +89,5 @@ def _load(entry: dict[str, Any], freq: str, horizon: int) -> Series:
 def _fill(target: np.ndarray, observed: np.ndarray) -> np.ndarray:
     if observed.all():
         return target
-    return pd.DataFrame(target).ffill().bfill().fillna(0.0).to_numpy()
+    known = pd.DataFrame(np.where(observed, target, np.nan))
+    return known.ffill().fillna(known.mean()).fillna(0.0).to_numpy()

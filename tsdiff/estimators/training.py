@@ -1,14 +1,4 @@
-"""Training, with Lightning underneath: validation by samples, early stopping, exact resume.
-
-Models are chosen by the mean of two ratios to the untrained model, of the loss and of the
-CRPS-sum of samples on held-out windows. CRPS-sum is what counts in the end, but of a few
-windows' sums it is a noisy judge, and the loss, which sees every dimension, notices
-overfitting long before.
-
-All randomness of a training step is a function of (seed, step): windows, noise and dropout are
-drawn from generators that are made anew at every step. A run that is killed and resumed from
-its last checkpoint therefore ends with the same weights, bit for bit.
-"""
+"""The training run: callbacks, checkpoints, resuming, and the choice of the best weights."""
 
 from __future__ import annotations
 
@@ -18,8 +8,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,200 +18,27 @@ from pytorch_lightning.callbacks import (
     EarlyStopping,
     EMAWeightAveraging,
     ModelCheckpoint,
-    TQDMProgressBar,
 )
 from torch import Tensor
+from tqdm import tqdm
 
+from tsdiff.estimators.lightning_module import (
+    MONITOR,
+    TrainingDivergedError,
+    TrainingModule,
+    TrainingOptions,
+)
 from tsdiff.estimators.model import ForecastModel
 from tsdiff.estimators.prepare import ValidationSet
-from tsdiff.random import seeded
 from tsdiff.transforms import WindowSampler
 
-MONITOR = "validation_score"
-_CRITERIA = ("validation_loss", "validation_crps_sum")
-_WINDOWS, _NOISE, _DROPOUT, _VALIDATION = range(4)
+__all__ = ["CheckpointError", "TrainingDivergedError", "TrainingOptions", "train"]
+
+BEST, LAST = "best", "last"
 
 
-class TrainingDivergedError(RuntimeError):
-    """The loss became NaN or infinite."""
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How long and how fast to train; see the estimators for the meaning of each."""
-
-    batch_size: int
-    num_batches_per_epoch: int
-    max_epochs: int
-    learning_rate: float
-    weight_decay: float
-    gradient_clip: float
-    ema_decay: float
-    patience: int
-    num_validation_samples: int
-    seed: int
-
-    @classmethod
-    def of(cls, estimator: Any) -> TrainingOptions:
-        """The options among an estimator's parameters."""
-        return cls(**{field.name: getattr(estimator, field.name) for field in fields(cls)})
-
-
-def ensemble_crps_sum(samples: Tensor, truth: Tensor, observed: Tensor) -> float:
-    """CRPS of the sum over observed dimensions, over the sum's mean size.
-
-    The fair ensemble estimator (Ferro 2014, eq. 8), by sorting.
-
-    Parameters
-    ----------
-    samples
-        ``[V, N, T, D]``.
-    truth, observed
-        ``[V, T, D]``.
-    """
-    ensemble = (samples * observed.unsqueeze(1)).sum(-1).sort(dim=1).values
-    target = (truth * observed).sum(-1)
-    n = ensemble.shape[1]
-    error = (ensemble - target.unsqueeze(1)).abs().mean(1)
-    ranks = torch.arange(1, n + 1, dtype=ensemble.dtype, device=ensemble.device)
-    weights = (2.0 * ranks - n - 1.0) / (n * max(n - 1, 1))
-    crps = error - (weights.view(1, -1, 1) * ensemble).sum(1)
-    size = target.abs().sum()
-    return float(crps.sum() / size if size > 0 else crps.mean())
-
-
-class TrainingModule(pl.LightningModule):
-    """One forecast model under Lightning."""
-
-    def __init__(
-        self,
-        model: ForecastModel,
-        sampler: WindowSampler,
-        validation: ValidationSet | None,
-        options: TrainingOptions,
-    ):
-        super().__init__()
-        self.model = model
-        self.history: list[dict[str, float]] = []
-        self._sampler, self._validation, self._options = sampler, validation, options
-        self._losses: list[Tensor] = []
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> TrainingModule:
-        # Weight averaging keeps a copy of the weights; the data need no second one.
-        copy = TrainingModule(
-            deepcopy(self.model, memo), self._sampler, self._validation, self._options
-        )
-        memo[id(self)] = copy
-        return copy
-
-    def configure_optimizers(self) -> dict[str, Any]:
-        options = self._options
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-        )
-        total = options.max_epochs * options.num_batches_per_epoch
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, WarmCosine(total))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-    def training_step(self, batch: int, batch_idx: int) -> Tensor:
-        options, step, rank = self._options, self.global_step, self.global_rank
-        window = self._sampler.draw(
-            options.batch_size, seeded(options.seed, _WINDOWS, step, rank)
-        ).to(self.device)
-        noise = seeded(options.seed, _NOISE, step, rank, device=self.device)
-        with dropout_seed(seeded(options.seed, _DROPOUT, step, rank).initial_seed(), self.device):
-            loss = self.model.loss(window, noise)
-        if not torch.isfinite(loss):
-            raise TrainingDivergedError(
-                f"the training loss became {loss.item()} at update {step + 1} "
-                f"(epoch {self.current_epoch + 1}). Usual mends: a lower learning_rate (now "
-                f"{options.learning_rate}), a lower gradient_clip (now {options.gradient_clip}), "
-                "or scaling='standard'; look for extreme outliers in the data"
-            )
-        self._losses.append(loss.detach())
-        return loss
-
-    def on_train_start(self) -> None:
-        if self._validation is not None and not self.history:
-            self.history.append({"epoch": 0.0, **self._validate(), MONITOR: 1.0})
-
-    def on_train_epoch_start(self) -> None:
-        self._losses.clear()
-
-    def validation_step(self, batch: int, batch_idx: int) -> None:
-        if self.trainer.sanity_checking:
-            return
-        entry = {"epoch": self.current_epoch + 1.0, **self._validate()}
-        untrained = self.history[0]
-        ratios = [_ratio(entry[name], untrained[name]) for name in _CRITERIA]
-        entry[MONITOR] = sum(ratios) / len(ratios)
-        self.history.append(entry)
-        for name in (MONITOR, *_CRITERIA):
-            self.log(name, entry[name], prog_bar=name == MONITOR, batch_size=1)
-
-    def on_train_epoch_end(self) -> None:
-        loss = float(torch.stack(self._losses).mean())
-        self.log("train_loss", loss, prog_bar=True, batch_size=1)
-        if self._validation is None:
-            self.history.append({"epoch": self.current_epoch + 1.0})
-        self.history[-1]["train_loss"] = loss
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = self.history
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history = list(checkpoint["history"])
-
-    @torch.no_grad()
-    def _validate(self) -> dict[str, float]:
-        """Loss and CRPS-sum on the validation windows, with the same noise every time."""
-        assert self._validation is not None
-        training = self.model.training
-        self.model.eval()
-        validation, options = self._validation, self._options
-        loss = self.model.loss(
-            validation.full.to(self.device),
-            seeded(options.seed, _VALIDATION, device=self.device),
-        )
-        generators = [
-            seeded(options.seed, _VALIDATION, i, device=self.device)
-            for i in range(len(validation.truth))
-        ]
-        samples = self.model.sample(
-            validation.past.to(self.device), options.num_validation_samples, generators
-        )
-        self.model.train(training)
-        score = ensemble_crps_sum(samples.cpu(), validation.truth, validation.observed)
-        return {"validation_loss": float(loss), "validation_crps_sum": score}
-
-
-def _ratio(value: float, untrained: float) -> float:
-    """``value / untrained``; 1 where both are 0."""
-    return value / untrained if untrained > 0.0 else 1.0 + value
-
-
-class WarmCosine:
-    """Learning-rate factor: linear over the first 2 %, then half a cosine down to 1 %."""
-
-    def __init__(self, total: int):
-        self.total, self.warm = total, max(1, total // 50)
-
-    def __call__(self, step: int) -> float:
-        rise = min(1.0, (step + 1) / self.warm)
-        progress = min(1.0, step / max(1, self.total))
-        return rise * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress)))
-
-
-@contextmanager
-def dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generator that dropout uses, and put it back as it was."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+class CheckpointError(ValueError):
+    """A folder holds the checkpoint of another run."""
 
 
 def train(
@@ -245,7 +60,8 @@ def train(
     Parameters
     ----------
     checkpoint_dir
-        Where checkpoints are kept; a run found there is resumed. None uses a temporary folder.
+        Where checkpoints are kept; a run found there is resumed, or, if it has ended, its
+        result is taken. None uses a temporary folder.
 
     Returns
     -------
@@ -256,66 +72,151 @@ def train(
     ------
     TrainingDivergedError
         If the loss becomes NaN or infinite.
+    CheckpointError
+        If ``checkpoint_dir`` holds a run with other settings or other data.
     """
     untrained = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     module = TrainingModule(model, sampler, validation, options)
     with tempfile.TemporaryDirectory() as scratch, _quiet(progress):
-        folder = scratch if checkpoint_dir is None else str(checkpoint_dir)
-        checkpoints = ModelCheckpoint(
-            folder,
-            filename="best",
-            monitor=None if validation is None else MONITOR,
-            save_last=True,
+        folder = Path(scratch) if checkpoint_dir is None else checkpoint_dir
+        last = folder / f"{LAST}.ckpt"
+        started = last.exists()
+        state = _read_checkpoint(last, module.settings()) if started else {}
+        if _has_ended(state.get("history", []), options):
+            module.history = state["history"]
+            _load_weights(model, state)
+        else:
+            trainer = _trainer(folder, options, validation, trainer_kwargs, progress)
+            trainer.fit(
+                module,
+                train_dataloaders=range(options.num_batches_per_epoch),
+                val_dataloaders=None if validation is None else range(1),
+                ckpt_path=str(last) if started else None,
+                weights_only=True,
+            )
+        if validation is not None:
+            _keep_best(model, module.history, folder / f"{BEST}.ckpt", untrained)
+    model.cpu().eval()
+    return module.history
+
+
+class TrainingBar(Callback):
+    """One bar over all epochs, with the losses so far; Lightning draws three for each epoch."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._bar = tqdm(
+            total=(trainer.max_epochs or 1) * int(trainer.num_training_batches),
+            initial=trainer.global_step,
+            desc="training",
+            unit=" updates",
+            leave=False,
+            dynamic_ncols=True,
+            bar_format="{desc} {bar} {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]",
+        )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(trainer.global_step - self._bar.n)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._bar is not None:
+            figures = trainer.callback_metrics
+            shown = {"loss": figures.get("train_loss"), "validation": figures.get(MONITOR)}
+            shown = {name: f"{float(x):.3f}" for name, x in shown.items() if x is not None}
+            self._bar.set_postfix(shown)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _trainer(
+    folder: Path,
+    options: TrainingOptions,
+    validation: ValidationSet | None,
+    trainer_kwargs: dict[str, Any],
+    progress: bool,
+) -> pl.Trainer:
+    def keep(filename: str, monitor: str | None) -> ModelCheckpoint:
+        return ModelCheckpoint(
+            str(folder),
+            filename=filename,
+            monitor=monitor,
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
-        own: list[Callback] = [EMAWeightAveraging(decay=options.ema_decay), checkpoints]
-        if validation is not None:
-            own.append(
-                EarlyStopping(
-                    MONITOR, patience=options.patience, check_on_train_epoch_end=True, strict=True
-                )
-            )
-        settings = dict(
-            max_epochs=options.max_epochs,
-            gradient_clip_val=options.gradient_clip,
-            accelerator="auto",
-            devices=1,
-            logger=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            enable_progress_bar=progress,
+
+    # "last" comes last: when it is there, so is the best of its epoch.
+    checkpoints = [keep(BEST, MONITOR)] if validation is not None else []
+    checkpoints.append(keep(LAST, None))
+    callbacks: list[Callback] = [EMAWeightAveraging(decay=options.ema_decay), *checkpoints]
+    if validation is not None:
+        patience = EarlyStopping(MONITOR, patience=options.patience, check_on_train_epoch_end=True)
+        callbacks.append(patience)
+    settings: dict[str, Any] = {
+        "max_epochs": options.max_epochs,
+        "gradient_clip_val": options.gradient_clip,
+        # Coordinates are float64, which Apple's GPUs don't have.
+        "accelerator": "gpu" if torch.cuda.is_available() else "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "enable_progress_bar": False,
+        **trainer_kwargs,
+    }
+    if progress and not settings["enable_progress_bar"]:
+        callbacks.append(TrainingBar())
+    callbacks += _as_list(trainer_kwargs.get("callbacks"))
+    return pl.Trainer(**settings | {"callbacks": callbacks})
+
+
+def _read_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    theirs = state.get("settings", {})
+    different = sorted(
+        name for name in settings.keys() | theirs.keys() if settings.get(name) != theirs.get(name)
+    )
+    if different:
+        changes = ", ".join(
+            f"{name}: {theirs.get(name)!r} there, {settings.get(name)!r} here" for name in different
         )
-        settings.update(trainer_kwargs)
-        settings["callbacks"] = [*own, *_as_list(trainer_kwargs.get("callbacks"))]
-        if settings["enable_progress_bar"]:
-            settings["callbacks"].append(TQDMProgressBar(leave=False))
-        trainer = pl.Trainer(**settings)
-        last = Path(folder) / "last.ckpt"
-        trainer.fit(
-            module,
-            train_dataloaders=range(options.num_batches_per_epoch),
-            val_dataloaders=None if validation is None else range(1),
-            ckpt_path=str(last) if last.exists() else None,
-            weights_only=True,
+        raise CheckpointError(
+            f"{path} was written by a run with other settings or data ({changes}): choose "
+            "another folder, or delete this one"
         )
-        if validation is not None:
-            _keep_best(model, module.history, checkpoints.best_model_path, untrained)
-    model.cpu().eval()
-    return module.history
+    return state
+
+
+def _has_ended(history: list[dict[str, float]], options: TrainingOptions) -> bool:
+    """Whether a run with this history took all its epochs or lost its patience."""
+    if not history:
+        return False
+    if history[-1]["epoch"] >= options.max_epochs:
+        return True
+    scores = [row[MONITOR] for row in history if row["epoch"] > 0 and MONITOR in row]
+    return bool(scores) and len(scores) - 1 - scores.index(min(scores)) >= options.patience
 
 
 def _keep_best(
     model: ForecastModel,
     history: list[dict[str, float]],
-    best_checkpoint: str,
+    best: Path,
     untrained: dict[str, Tensor],
 ) -> None:
-    trained = min((entry[MONITOR] for entry in history[1:]), default=math.inf)
-    if not best_checkpoint or trained > history[0][MONITOR]:
+    trained = min((row[MONITOR] for row in history[1:]), default=math.inf)
+    if trained > history[0][MONITOR] or not best.exists():
         model.load_state_dict(untrained)
-        return
-    state = torch.load(best_checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    else:
+        _load_weights(model, torch.load(best, map_location="cpu", weights_only=True))
+
+
+def _load_weights(model: ForecastModel, checkpoint: dict[str, Any]) -> None:
+    """The averaged weights of a checkpoint, which stand under ``state_dict``."""
+    state = checkpoint["state_dict"]
     model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items()})
 
 

@@ -1,0 +1,58 @@
+"""CRPS-sum of models over that of the true law, on a seasonal vector autoregression.
+
+The law's expected score at the same observations is closed form, and the models' is the fair
+ensemble estimator, so that a perfect model has an expected regret of 1.
+
+    python benchmarks/regret.py --seeds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+import tsdiff
+from tsdiff.datasets import crps_gaussian, split_window
+
+MODELS = {
+    "flow matching": tsdiff.FlowMatchingEstimator,
+    "DDPM": tsdiff.DDPMEstimator,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=200)
+    arguments = parser.parse_args()
+
+    data = tsdiff.get_dataset("seasonal_var")
+    horizon = data.metadata.prediction_length
+    law, size = 0.0, 0.0
+    for window in data.test:
+        history, truth = split_window(window, horizon)
+        mean, std = data.law.predictive_sum(history, horizon)
+        law += crps_gaussian(mean, std, truth.sum(0)).sum()
+        size += np.abs(truth.sum(0)).sum()
+
+    print("| model | seed | regret | 80 % coverage | 80 % coverage of the sum | epochs |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for name, kind in MODELS.items():
+        for seed in range(arguments.seeds):
+            predictor = kind(prediction_length=horizon, seed=seed).fit(data.train, progress=False)
+            result = tsdiff.evaluate(
+                predictor, data.test, num_samples=arguments.samples, seed=seed
+            )
+            regret = result["crps_sum_fair"].value / (law / size)
+            error = result["crps_sum_fair"].error / (law / size)
+            print(
+                f"| {name} | {seed} | {regret:.3f} ± {error:.3f} | "
+                f"{result['coverage_80'].value:.3f} | {result['coverage_sum_80'].value:.3f} | "
+                f"{len(predictor.history) - 1} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""One forecast model under Lightning: updates, validation by samples, and what is logged.
+
+All randomness of a training step is a function of (seed, step): windows, noise and dropout are
+drawn from generators that are made anew at every step. A run that is killed and resumed from
+its last checkpoint therefore ends with the same weights, bit for bit.
+
+Models are chosen by the mean of two ratios to the untrained model, of the loss and of the
+CRPS-sum of samples on held-out windows. CRPS-sum is what counts in the end, but of a few
+windows' sums it is a noisy judge, and the loss, which sees every dimension, notices
+overfitting long before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from tsdiff.estimators.model import ForecastModel
+from tsdiff.estimators.prepare import ValidationSet
+from tsdiff.random import seeded
+from tsdiff.transforms import WindowSampler
+
+MONITOR = "validation_score"
+_CRITERIA = ("validation_loss", "validation_crps_sum")
+_WINDOWS, _NOISE, _DROPOUT, _VALIDATION = range(4)
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How long and how fast to train; see the estimators for the meaning of each."""
+
+    batch_size: int
+    num_batches_per_epoch: int
+    max_epochs: int
+    learning_rate: float
+    weight_decay: float
+    gradient_clip: float
+    ema_decay: float
+    patience: int
+    num_validation_samples: int
+    seed: int
+
+    @classmethod
+    def of(cls, estimator: Any) -> TrainingOptions:
+        """The options among an estimator's parameters."""
+        return cls(**{field.name: getattr(estimator, field.name) for field in fields(cls)})
+
+
+def ensemble_crps_sum(samples: Tensor, truth: Tensor, observed: Tensor) -> float:
+    """CRPS of the sum over observed dimensions, over the sum's mean size.
+
+    The fair ensemble estimator (Ferro 2014, eq. 8), by sorting.
+
+    Parameters
+    ----------
+    samples
+        ``[V, N, T, D]``.
+    truth, observed
+        ``[V, T, D]``.
+    """
+    ensemble = (samples * observed.unsqueeze(1)).sum(-1).sort(dim=1).values
+    target = (truth * observed).sum(-1)
+    n = ensemble.shape[1]
+    error = (ensemble - target.unsqueeze(1)).abs().mean(1)
+    ranks = torch.arange(1, n + 1, dtype=ensemble.dtype, device=ensemble.device)
+    weights = (2.0 * ranks - n - 1.0) / (n * max(n - 1, 1))
+    crps = error - (weights.view(1, -1, 1) * ensemble).sum(1)
+    size = target.abs().sum()
+    return float(crps.sum() / size if size > 0 else crps.mean())
+
+
+class TrainingModule(pl.LightningModule):
+    """One forecast model under Lightning."""
+
+    def __init__(
+        self,
+        model: ForecastModel,
+        sampler: WindowSampler,
+        validation: ValidationSet | None,
+        options: TrainingOptions,
+    ):
+        super().__init__()
+        self.model = model
+        self.history: list[dict[str, float]] = []
+        self._sampler, self._validation, self._options = sampler, validation, options
+        self._losses: list[Tensor] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrainingModule:
+        # Weight averaging keeps a copy of the weights; the data need no second one.
+        copy = TrainingModule(
+            deepcopy(self.model, memo), self._sampler, self._validation, self._options
+        )
+        memo[id(self)] = copy
+        return copy
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        options = self._options
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+        total = options.max_epochs * options.num_batches_per_epoch
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, WarmCosine(total))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def training_step(self, batch: int, batch_idx: int) -> Tensor:
+        options, step, rank = self._options, self.global_step, self.global_rank
+        window = self._sampler.draw(
+            options.batch_size, seeded(options.seed, _WINDOWS, step, rank)
+        ).to(self.device)
+        noise = seeded(options.seed, _NOISE, step, rank, device=self.device)
+        with dropout_seed(seeded(options.seed, _DROPOUT, step, rank).initial_seed(), self.device):
+            loss = self.model.loss(window, noise)
+        if not torch.isfinite(loss):
+            raise TrainingDivergedError(
+                f"the training loss became {loss.item()} at update {step + 1} "
+                f"(epoch {self.current_epoch + 1}). Usual mends: a lower learning_rate (now "
+                f"{options.learning_rate}), a lower gradient_clip (now {options.gradient_clip}), "
+                "or scaling='standard'; look for extreme outliers in the data"
+            )
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_start(self) -> None:
+        if self._validation is not None and not self.history:
+            self.history.append({"epoch": 0.0, **self._validate(), MONITOR: 1.0})
+
+    def on_train_epoch_start(self) -> None:
+        self._losses.clear()
+
+    def validation_step(self, batch: int, batch_idx: int) -> None:
+        if self.trainer.sanity_checking:
+            return
+        entry = {"epoch": self.current_epoch + 1.0, **self._validate()}
+        untrained = self.history[0]
+        ratios = [_ratio(entry[name], untrained[name]) for name in _CRITERIA]
+        entry[MONITOR] = sum(ratios) / len(ratios)
+        self.history.append(entry)
+        for name in (MONITOR, *_CRITERIA):
+            self.log(name, entry[name], prog_bar=name == MONITOR, batch_size=1)
+
+    def on_train_epoch_end(self) -> None:
+        loss = float(torch.stack(self._losses).mean())
+        self.log("train_loss", loss, prog_bar=True, batch_size=1)
+        if self._validation is None:
+            self.history.append({"epoch": self.current_epoch + 1.0})
+        self.history[-1]["train_loss"] = loss
+
+    def settings(self) -> dict[str, Any]:
+        """What a run must have in common with one that it continues, as plain values."""
+        data = {
+            "windows": len(self._sampler),
+            "data": float(sum(buffer.double().sum() for buffer in self.model.buffers())),
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+        }
+        return asdict(self._options) | data
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = self.history
+        checkpoint["settings"] = self.settings()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = list(checkpoint["history"])
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        """Loss and CRPS-sum on the validation windows, with the same noise every time."""
+        assert self._validation is not None
+        training = self.model.training
+        self.model.eval()
+        validation, options = self._validation, self._options
+        loss = self.model.loss(
+            validation.full.to(self.device),
+            seeded(options.seed, _VALIDATION, device=self.device),
+        )
+        generators = [
+            seeded(options.seed, _VALIDATION, i, device=self.device)
+            for i in range(len(validation.truth))
+        ]
+        samples = self.model.sample(
+            validation.past.to(self.device), options.num_validation_samples, generators
+        )
+        self.model.train(training)
+        score = ensemble_crps_sum(samples.cpu(), validation.truth, validation.observed)
+        return {"validation_loss": float(loss), "validation_crps_sum": score}
+
+
+def _ratio(value: float, untrained: float) -> float:
+    """``value / untrained``; 1 where both are 0."""
+    return value / untrained if untrained > 0.0 else 1.0 + value
+
+
+class WarmCosine:
+    """Learning-rate factor: linear over the first 2 %, then half a cosine down to 1 %."""
+
+    def __init__(self, total: int):
+        self.total, self.warm = total, max(1, total // 50)
+
+    def __call__(self, step: int) -> float:
+        rise = min(1.0, (step + 1) / self.warm)
+        progress = min(1.0, step / max(1, self.total))
+        return rise * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress)))
+
+
+@contextmanager
+def dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the generator that dropout uses, and put it back as it was."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,6 +1,6 @@
 """Scores of every model on a data set, over several seeds, beside the naive baselines.
 
-    python benchmarks/accuracy.py exchange_rate --seeds 3 --output accuracy.md
+python benchmarks/accuracy.py exchange_rate --seeds 3 --output accuracy.md
 """
 
 from __future__ import annotations

@@ -41,9 +41,7 @@ def main() -> None:
     for name, kind in MODELS.items():
         for seed in range(arguments.seeds):
             predictor = kind(prediction_length=horizon, seed=seed).fit(data.train, progress=False)
-            result = tsdiff.evaluate(
-                predictor, data.test, num_samples=arguments.samples, seed=seed
-            )
+            result = tsdiff.evaluate(predictor, data.test, num_samples=arguments.samples, seed=seed)
             regret = result["crps_sum_fair"].value / (law / size)
             error = result["crps_sum_fair"].error / (law / size)
             print(

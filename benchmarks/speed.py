@@ -1,6 +1,6 @@
 """Time to draw forecasts, and where a training step spends its time.
 
-    python benchmarks/speed.py exchange_rate
+python benchmarks/speed.py exchange_rate
 """
 
 from __future__ import annotations

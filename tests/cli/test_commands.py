@@ -181,7 +181,7 @@ def test_an_interrupted_run_is_neither_lost_nor_mixed_up(table: Path, tmp_path: 
     assert "add --resume" in again.stderr
     other = call(*command, "--resume", "--seed", "5")
     assert other.exit_code == 1
-    assert "had seed = 0, now it is 5" in other.stderr
+    assert "seed: 0 there, 5 here" in other.stderr
     resumed = call(*command, "--resume")
     assert resumed.exit_code == 0, resumed.output
     assert (tmp_path / "m" / "model.safetensors").read_bytes() == weights

@@ -88,7 +88,10 @@ def test_a_second_fit_repeats_the_first(kind):
     assert_same_weights(first, second)
     assert first.history == second.history
     other = clone(estimator).set_params(seed=1).fit(data, progress=False)
-    assert any(not torch.equal(a, b) for a, b in zip(weights(first).values(), weights(other).values(), strict=True))
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(weights(first).values(), weights(other).values(), strict=True)
+    )
 
 
 def test_forecasts_depend_on_the_seed_alone(trained):
@@ -99,7 +102,9 @@ def test_forecasts_depend_on_the_seed_alone(trained):
     np.testing.assert_allclose(in_pairs, together, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(samples_of(trained, data), together)
     assert not np.allclose(samples_of(trained, data, seed=4), together)
-    assert not np.allclose(together[0] - data[0]["target"][:, -1], together[1] - data[1]["target"][:, -1])
+    assert not np.allclose(
+        together[0] - data[0]["target"][:, -1], together[1] - data[1]["target"][:, -1]
+    )
 
 
 def test_resumed_training_equals_uninterrupted_training(kind, tmp_path):

@@ -134,8 +134,14 @@ def test_untrained_model_is_the_joint_random_walk():
     estimator = FlowMatching(prediction_length=5, num_validation_windows=0, scaling="whitened")
     entries = prepare.as_entries([entry(target)])
     facts = prepare.gather_facts(
-        entries, entries, prediction_length=5, freq=None, context_length=500, lags=None,
-        scaling="whitened", linear="none",
+        entries,
+        entries,
+        prediction_length=5,
+        freq=None,
+        context_length=500,
+        lags=None,
+        scaling="whitened",
+        linear="none",
     )
     model = estimator.build_model(facts)
     from tsdiff.estimators import GenerativePredictor

@@ -124,11 +124,6 @@ def _date(text: str) -> str:
     return text.removesuffix("T00:00:00")
 
 
-def settings_of(estimator: GenerativeEstimator) -> dict[str, Any]:
-    """An estimator's parameters, to compare with those of an interrupted run."""
-    return {name: repr(value) for name, value in estimator.get_params(deep=False).items()}
-
-
 def _words(class_name: str) -> list[str]:
     name = class_name.removesuffix("Estimator")
     return re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z][a-z0-9]*", name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +15,6 @@ from tsdiff.cli.screen import Screen
 if TYPE_CHECKING:
     from tsdiff.estimators import GenerativeEstimator, GenerativePredictor
 
-_RUN = "run.json"
 _SCORE = "validation_crps_sum"  # what is told; training goes by its own monitor
 
 
@@ -120,7 +118,7 @@ def fit(
     """Train on ``source.train``, save the model in ``output`` and tell how it went."""
     output.mkdir(parents=True, exist_ok=True)
     checkpoints = checkpoint_dir or output / "checkpoints"
-    _prepare_checkpoints(checkpoints, estimator, source, resume)
+    _refuse_to_lose(checkpoints, resume)
     steps = sum(entry["target"].shape[1] for entry in source.train)
     dims = source.train[0]["target"].shape[0]
     screen.note(
@@ -155,34 +153,13 @@ def _kept(source: sources.Source, estimator: GenerativeEstimator, hold_out: int)
     return sources.Source(source.name, source.series, train, [], None)
 
 
-def _prepare_checkpoints(
-    folder: Path, estimator: GenerativeEstimator, source: sources.Source, resume: bool
-) -> None:
-    """Neither lose an interrupted run nor continue it as another one."""
-    run = {
-        "model": type(estimator).__name__,
-        "data": source.name,
-        "steps": repr([entry["target"].shape for entry in source.train]),
-        **models.settings_of(estimator),
-    }
-    interrupted = (folder / "last.ckpt").exists()
-    if interrupted and not resume:
+def _refuse_to_lose(checkpoints: Path, resume: bool) -> None:
+    """An interrupted run is continued only if that is asked for, and never thrown away."""
+    if (checkpoints / "last.ckpt").exists() and not resume:
         raise ValueError(
-            f"{folder} holds the checkpoint of an interrupted run: add --resume to continue it, or "
-            "remove that folder to start afresh"
+            f"{checkpoints} holds the checkpoint of an interrupted run: add --resume to continue "
+            "it, or remove that folder to start afresh"
         )
-    if interrupted and (folder / _RUN).is_file():
-        before = json.loads((folder / _RUN).read_text(encoding="utf-8"))
-        changed = [key for key in run if before.get(key) != run[key]]
-        if changed:
-            key = changed[0]
-            raise ValueError(
-                f"the interrupted run in {folder} had {key} = {before.get(key)}, now it is "
-                f"{run[key]}: repeat its options to continue it, or remove that folder to start "
-                "afresh"
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _RUN).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
 
 
 def forget_checkpoints(output: Path) -> None:

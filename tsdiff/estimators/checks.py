@@ -41,7 +41,9 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
             f"num_validation_samples must be at least 2, got {estimator.num_validation_samples}"
         )
     windows = estimator.num_validation_windows
-    if windows is not None and (isinstance(windows, bool) or int(windows) != windows or windows < 0):
+    if windows is not None and (
+        isinstance(windows, bool) or int(windows) != windows or windows < 0
+    ):
         raise ValueError(
             f"num_validation_windows must be None or an integer of at least 0, got {windows!r}"
         )
@@ -56,8 +58,7 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
     ):
         if getattr(estimator, name) not in choices:
             raise ValueError(
-                f"unknown {name} {getattr(estimator, name)!r}: expected one of "
-                f"{', '.join(choices)}"
+                f"unknown {name} {getattr(estimator, name)!r}: expected one of {', '.join(choices)}"
             )
     if not 0.0 <= estimator.dropout < 1.0:
         raise ValueError(f"dropout must lie in [0, 1), got {estimator.dropout}")
@@ -109,9 +110,7 @@ def check_compatible(
         _check_covariates(entry, label, facts, length + future)
 
 
-def _check_covariates(
-    entry: dict[str, Any], label: str, facts: DataFacts, length: int
-) -> None:
+def _check_covariates(entry: dict[str, Any], label: str, facts: DataFacts, length: int) -> None:
     dynamic = np.asarray(entry.get("feat_dynamic_real", np.zeros((0, length))))
     if len(dynamic) != facts.num_dynamic_real:
         raise DataError(

@@ -92,9 +92,7 @@ class ForecastModel(nn.Module):
         linear = facts.linear and LinearCorrection(
             dims, facts.num_features, facts.lags, facts.linear
         )
-        self.coordinates = Coordinates(
-            *SCALINGS[facts.scaling], dims, facts.season, linear or None
-        )
+        self.coordinates = Coordinates(*SCALINGS[facts.scaling], dims, facts.season, linear or None)
         self.inputs = InputLayer(
             self.coordinates.num_signals * dims,
             dims,

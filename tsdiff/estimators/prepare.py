@@ -180,9 +180,7 @@ def cut_before(
     return kept
 
 
-def validation_set(
-    entries: list[dict[str, Any]], facts: DataFacts, past: int
-) -> ValidationSet:
+def validation_set(entries: list[dict[str, Any]], facts: DataFacts, past: int) -> ValidationSet:
     """Tensors of the validation windows, with ``past`` steps of past."""
     horizon = facts.prediction_length
     series = load_series(entries, facts.freq, 0)

@@ -4,8 +4,8 @@ from tsdiff.transforms.calendar import calendar_features, num_calendar_features
 from tsdiff.transforms.choose import LINEAR, choose_coordinates, fit_linear, set_size
 from tsdiff.transforms.coordinates import SCALINGS, Coordinates, Frame
 from tsdiff.transforms.inputs import InputLayer
-from tsdiff.transforms.linear import LinearCorrection
 from tsdiff.transforms.lags import default_context_length, default_lags, season_length
+from tsdiff.transforms.linear import LinearCorrection
 from tsdiff.transforms.series import Series, load_series
 from tsdiff.transforms.windows import Window, WindowSampler, forecast_windows
 
@@ -21,12 +21,12 @@ __all__ = [
     "WindowSampler",
     "calendar_features",
     "choose_coordinates",
-    "fit_linear",
-    "set_size",
     "default_context_length",
     "default_lags",
+    "fit_linear",
     "forecast_windows",
     "load_series",
     "num_calendar_features",
     "season_length",
+    "set_size",
 ]

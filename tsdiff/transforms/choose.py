@@ -9,13 +9,14 @@ over the whole horizon, rolled out step by step. The winner is fitted again on a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tsdiff.transforms.calendar import num_calendar_features
 from tsdiff.transforms.coordinates import SCALINGS, Coordinates, Reference, Spread
 from tsdiff.transforms.linear import LinearCorrection, Structure, ridge_path
 from tsdiff.transforms.series import Series
@@ -90,12 +91,13 @@ def choose_coordinates(
     split = int(len(longest) * (1.0 - _HELD_OUT))
     room = split > 2 * reach and len(longest) - split >= horizon
     if not room:
-        return Choice("whitened" if scaling == "auto" else scaling, None, 0.0)
+        return Choice(scalings[0], None, 0.0)
 
+    longest = _with_standard_covariates(longest, split)
     problem = _Problem(longest, horizon, context_length, season, tuple(lags))
     errors: dict[Choice, float] = {}
     for name in scalings:
-        reference, spread = SCALINGS[name]
+        spread = SCALINGS[name][1]
         structures = _structures(linear, dims) if spread in ("std", "covariance") else ()
         errors |= _judge(problem, name, structures, split, only=linear)
     best = min(errors, key=errors.__getitem__)
@@ -167,9 +169,7 @@ def _judge(
         coordinates = _candidate(problem, reference, spread, structure)
         assert coordinates.linear is not None
         features = problem.series.features[: len(problem.series)]
-        design = _regression(
-            coordinates, problem.series, features, problem.context_length, split
-        )
+        design = _regression(coordinates, problem.series, features, problem.context_length, split)
         for penalty, solution in zip(
             _PENALTIES, ridge_path(*design, structure, _PENALTIES), strict=True
         ):
@@ -217,10 +217,22 @@ def _regression(
 
 def _rolling_level(values: Tensor, length: int) -> Tensor:
     """Mean of the ``length`` values before each step; undefined for the first ``length``."""
-    total = torch.cat([values.new_zeros(1, values.shape[1]), values.cumsum(0)])
+    centre = values.mean(0)  # sums of centred values keep the digits of small movements
+    total = torch.cat([values.new_zeros(1, values.shape[1]), (values - centre).cumsum(0)])
     level = torch.zeros_like(values)
     level[length:] = (total[length:-1] - total[: -length - 1]) / length
-    return level
+    return level + centre
+
+
+def _with_standard_covariates(series: Series, split: int) -> Series:
+    """Covariates in units of their spread before ``split``, so that no unit has a say."""
+    calendar = num_calendar_features(series.start.freqstr)
+    features = series.features.astype(np.float64)
+    known = features[:split, calendar:]
+    std = known.std(0)
+    features[:, calendar:] -= known.mean(0)
+    features[:, calendar:] /= np.where(std > 1e-12, std, 1.0)
+    return replace(series, features=features.astype(np.float32))
 
 
 def _rollout_error(problem: _Problem, coordinates: Coordinates, split: int) -> float:
@@ -246,8 +258,10 @@ def _rollout_error(problem: _Problem, coordinates: Coordinates, split: int) -> f
     steps = origins.unsqueeze(1) + torch.arange(horizon)
     observed = torch.from_numpy(series.observed)[steps]
     error = (torch.stack(path, dim=1) - values[steps]) * observed
-    unit = values.diff(dim=0).square().mean(0).sqrt().clamp_min(1e-12)
-    unit_sum = values.sum(1).diff().square().mean().sqrt().clamp_min(1e-12)
+    # A constant dimension must not be judged by how its mean is rounded.
+    floor = 1e-12 * values.abs().amax(0) + 1e-12
+    unit = torch.maximum(values.diff(dim=0).square().mean(0).sqrt(), floor)
+    unit_sum = torch.maximum(values.sum(1).diff().square().mean().sqrt(), floor.sum())
     each = (error.abs().sum((0, 1)) / observed.sum((0, 1)).clamp_min(1.0) / unit).mean()
     total = error.sum(-1).abs().mean() / unit_sum
     return float(each + total)

@@ -8,8 +8,9 @@ residuals. In these coordinates data are close to ``N(0, I)``: noise *is* the si
 
 Scale and correlation are those of the residuals in the context window, shrunk towards the ones
 that are typical of the training data, as a posterior mean under ``pseudo_count`` typical steps
-would be. Everything is float64: prices of a million with movements of a cent are no trouble. Shapes: ``B`` windows, ``R = B · N`` rows (N
-samples of one window adjacent), ``D`` dimensions, ``W`` steps.
+would be. Everything is float64: prices of a million with movements of a cent are no trouble.
+Shapes: ``B`` windows, ``R = B · N`` rows (N samples of one window adjacent), ``D`` dimensions,
+``W`` steps.
 """
 
 from __future__ import annotations
@@ -178,7 +179,9 @@ class Coordinates(nn.Module):
         if self.spread_kind == "mean":
             size = (values.abs() * weight).sum(1, keepdim=True) / count.clamp_min(1.0)
             size = torch.where(count > 0, size, self.typical_scale)
-            return Frame(level, torch.maximum(size, torch.maximum(floor, 1e-3 * self.typical_scale)), None)
+            return Frame(
+                level, torch.maximum(size, torch.maximum(floor, 1e-3 * self.typical_scale)), None
+            )
 
         residual, known = self._residuals(context, observed, features, level)
         residual = residual * known

@@ -1,6 +1,7 @@
 r"""A ridge regression in closed form: what a simple forecast misses and a line can tell.
 
-.. math:: \frac{y_i - \text{plain}_i}{\text{size}} ≈ c + V^⊤ f_i + W^⊤ x_{i-1} + \sum_{ℓ} w_ℓ ⊙ x_{i-ℓ}
+.. math:: \frac{y_i - \text{plain}_i}{\text{size}}
+   ≈ c + V^⊤ f_i + W^⊤ x_{i-1} + \sum_{ℓ} w_ℓ ⊙ x_{i-ℓ}
 
 with calendar and covariates ``f`` and lagged regressors ``x``, standardised values or, for
 random walks, increments. Dimensions speak to one another, if at all, through the shortest lag

@@ -78,9 +78,7 @@ class WindowSampler:
         self._owners = torch.from_numpy(np.repeat(np.arange(len(padded)), counts))
         self._target = torch.from_numpy(np.concatenate([s.target for s in padded]))
         self._observed = torch.from_numpy(np.concatenate([s.observed for s in padded]))
-        self._features = torch.from_numpy(
-            np.concatenate([s.features[: len(s)] for s in padded])
-        )
+        self._features = torch.from_numpy(np.concatenate([s.features[: len(s)] for s in padded]))
         self._static_real = torch.from_numpy(np.stack([s.static_real for s in padded]))
         self._static_cat = torch.from_numpy(np.stack([s.static_cat for s in padded]))
         self._steps = torch.arange(self.length)

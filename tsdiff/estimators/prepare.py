@@ -30,6 +30,7 @@ from tsdiff.transforms import (
     season_length,
     set_size,
 )
+from tsdiff.transforms.lags import same_frequency
 
 # Held out for validation when nothing else is said: a tenth of the shortest series, or a fifth
 # if a tenth has no room for one window.
@@ -96,7 +97,7 @@ def gather_facts(
     """
     first = entries[0]
     found = first["start"].freqstr
-    if freq is not None and pd.tseries.frequencies.to_offset(freq).freqstr != found:
+    if freq is not None and not same_frequency(freq, found):
         raise DataError(
             f"the estimator was made for freq={freq!r}, and the data have {found!r}: leave freq "
             "out to take the data's, or resample the data"
@@ -167,7 +168,8 @@ def cut_before(
     kept = []
     for entry in entries:
         length = entry["target"].shape[1]
-        before = min(length, (cutoff - entry["start"]).n)
+        # pandas counts half-hours in minutes.
+        before = min(length, (cutoff - entry["start"]).n // cutoff.freq.n)
         if before > horizon:
             kept.append(truncate(entry, before))
     if not kept:
@@ -218,8 +220,10 @@ def fit_statistics(
     n = seen.sum(0).clamp_min(1.0)
     mean = (z * seen).sum(0) / n
     centred = (z - mean) * seen
-    # Divided by a common n, so that the matrix stays positive semi-definite with gaps.
-    covariance = centred.T @ centred / n.max()
+    # Each dimension by its own count: variances are right with gaps, and the matrix, being
+    # scaled from both sides, stays positive semi-definite.
+    centred = centred / n.sqrt()
+    covariance = centred.T @ centred
     model.decoder.set_data_moments(mean, covariance)
 
 

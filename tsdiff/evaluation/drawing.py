@@ -64,7 +64,8 @@ class Window:
         _, steps, dims = samples.shape
         if len(target) != dims:
             raise ValueError(f"the forecast has {dims} dimensions, the entry {len(target)}")
-        past = int((forecast.start_date - entry["start"]).n)
+        # pandas counts half-hours in minutes.
+        past = int((forecast.start_date - entry["start"]).n) // entry["start"].freq.n
         if not 1 <= past <= target.shape[1]:
             raise ValueError(
                 f"the forecast starts at {forecast.start_date}, {past} steps after the series' "

@@ -48,6 +48,17 @@ def base_frequency(freq: str) -> tuple[int, str]:
     return offset.n, unit
 
 
+def same_frequency(one: str, other: str) -> bool:
+    """Whether two aliases name one frequency, as do "M" and "MS", or "W" and "W-SUN"."""
+
+    def anchor(freq: str) -> str:
+        return freq.partition("-")[2] or {"W": "SUN", "Q": "DEC", "Y": "DEC"}.get(
+            base_frequency(freq)[1], ""
+        )
+
+    return base_frequency(one) == base_frequency(other) and anchor(one) == anchor(other)
+
+
 def _unknown(freq: object) -> str:
     return f"unknown frequency {freq!r}: expected a pandas alias such as 'h', 'D', 'B' or '30min'"
 

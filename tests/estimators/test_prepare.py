@@ -1,0 +1,119 @@
+"""From data to facts, cuts and moments: frequencies with multiples, names and gaps."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from tests.estimators.small import SMALL, entry, random_walk
+from tsdiff.estimators import FlowMatchingEstimator, SavedModelError, prepare
+from tsdiff.estimators.model import DataFacts
+from tsdiff.random import seeded
+from tsdiff.solvers import EulerMaruyama
+from tsdiff.transforms import WindowSampler, load_series
+
+
+@pytest.mark.parametrize("freq", ["D", "30min", "2h", "B", "W", "3M"])
+def test_training_ends_where_validation_begins(freq: str) -> None:
+    """Whatever the multiple: half-hours are not minutes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        entries = [entry(random_walk(100), freq), entry(random_walk(70), freq)]
+        validation = prepare.hold_out([entry(random_walk(100), freq)], 4, 3)
+        kept = prepare.cut_before(entries, validation, 4)
+    assert [one["target"].shape[1] for one in kept] == [100 - 3 * 4, 70]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("M", "M"),
+        ("MS", "M"),
+        ("Q", "Q-DEC"),
+        ("h", "h"),
+        ("H", "h"),
+        ("W", "W-SUN"),
+        ("B", "B"),
+        ("30min", "30min"),
+        ("Y", "Y-DEC"),
+    ],
+)
+def test_a_frequency_may_be_called_by_any_of_its_names(asked: str, found: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        entries = [entry(random_walk(60), found)]
+        facts = _facts(entries, freq=asked)
+    assert facts.freq == entries[0]["start"].freqstr
+
+
+@pytest.mark.parametrize(("asked", "found"), [("h", "D"), ("15min", "30min"), ("W-WED", "W-SUN")])
+def test_another_frequency_is_an_error(asked: str, found: str) -> None:
+    with pytest.raises(ValueError, match=f"freq='{asked}'.*{found}"):
+        _facts([entry(random_walk(60), found)], freq=asked)
+
+
+def _facts(entries: list[dict], freq: str | None = None, **options) -> DataFacts:
+    settings = {"scaling": "auto", "linear": "none"} | options
+    return prepare.gather_facts(
+        entries,
+        entries,
+        prediction_length=4,
+        freq=freq,
+        context_length=12,
+        lags=(1, 2),
+        **settings,
+    )
+
+
+@pytest.mark.parametrize("scaling", ["increment", "whitened"])
+def test_gaps_do_not_shrink_what_the_decoder_is_told(scaling: str) -> None:
+    """Half of one dimension is missing: the spread of what was seen is still one."""
+    rng = np.random.default_rng(0)
+    target = rng.standard_normal((2, 3_000)).cumsum(axis=1)
+    # Every second stretch of ten steps: most observed values follow an observed one.
+    target[1, (np.arange(3_000) // 10) % 2 == 1] = np.nan
+    entries = [entry(target)]
+    estimator = FlowMatchingEstimator(**SMALL, scaling=scaling, linear="none")
+    model = estimator.build_model(_facts(entries, scaling=scaling))
+    series = load_series(entries, "D", 0)
+    sampler = WindowSampler(series, model.past_length, 4)
+    prepare.fit_statistics(model, series, sampler, seed=0)
+    std = model.decoder.data_std
+    assert std[0].item() == pytest.approx(1.0, abs=0.15)
+    assert std[1].item() == pytest.approx(1.0, abs=0.15)
+
+
+def test_training_does_not_see_a_value_before_its_time() -> None:
+    """Contexts of a step's event are functions of earlier steps alone, linear part included."""
+    entries = [entry(random_walk(80))]
+    for scaling in ("whitened", "whitened_level", "whitened_seasonal"):
+        estimator = FlowMatchingEstimator(**SMALL, scaling=scaling, linear="all")
+        facts = _facts(entries, scaling=scaling)
+        model = estimator.build_model(facts).double()
+        window = WindowSampler(load_series(entries, "D", 0), model.past_length, 4).draw(
+            2, seeded(1)
+        )
+        with torch.no_grad():
+            before, events, _ = model._teacher_forced(window)
+            step = model.past_length + 2
+            changed = window.target.clone()
+            changed[0, step] += 3.0
+            after, moved, _ = model._teacher_forced(window._replace(target=changed))
+        rows = torch.arange(8)  # window 0: rows 0-3, window 1: rows 4-7
+        same = (before - after).abs().amax((1, 2)) < 1e-12
+        assert same[rows != 3].all(), scaling
+        assert not same[3], scaling
+        assert not torch.equal(events[2], moved[2])
+        assert torch.equal(events[4:], moved[4:])
+
+
+def test_a_solver_that_is_a_function_cannot_be_saved_and_says_so(tmp_path) -> None:
+    estimator = FlowMatchingEstimator(**SMALL, solver=EulerMaruyama(diffusion=torch.ones_like))
+    model = estimator.build_model(_facts([entry(random_walk())]))
+    from tsdiff.estimators import GenerativePredictor
+
+    with pytest.raises(SavedModelError, match="solver"):
+        GenerativePredictor(estimator, model).save(tmp_path)

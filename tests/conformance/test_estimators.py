@@ -248,5 +248,5 @@ def test_unpickled_from_nothing(trained, tmp_path):
     """A saved model holds JSON and tensors: no byte of pickle."""
     trained.save(tmp_path)
     for path in Path(tmp_path).iterdir():
-        assert b"\x80\x04" != path.read_bytes()[:2]
+        assert path.read_bytes()[:2] != b"\x80\x04"
     assert (tmp_path / "config.json").read_text().startswith("{")

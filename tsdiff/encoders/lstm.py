@@ -47,8 +47,8 @@ class LSTMEncoder(nn.Module):
         return self._run(inputs, state)
 
     def _run(self, inputs: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
-        hidden, state = self.lstm(inputs, state)
-        return torch.cat([hidden, self.direct(inputs)], dim=-1), state
+        hidden, after = self.lstm(inputs, state)
+        return torch.cat([hidden, self.direct(inputs)], dim=-1), after
 
 
 def repeat_state(state: LSTMState, num_samples: int) -> LSTMState:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import Predictor, RepresentablePredictor
 
 from tsdiff.datasets import to_frame
+from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.estimators import checks, prepare, saving
 from tsdiff.estimators.model import ForecastModel
 from tsdiff.random import seeded
@@ -141,7 +141,9 @@ class GenerativePredictor(RepresentablePredictor):
                     "lower learning_rate"
                 )
             for one, drawn in zip(series, samples, strict=True):
-                yield SampleForecast(drawn, one.start + len(one), item_id=one.item_id)
+                with business_day_periods():
+                    start = one.start + len(one)
+                yield SampleForecast(drawn, start, item_id=one.item_id)
         self.model.cpu()
 
     def save(self, path: str | Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tsdiff.datasets import DataError, from_frame, rolling_windows, validate_entries
+from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.windows import truncate
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.random import seeded
@@ -164,6 +165,13 @@ def cut_before(
     """
     if not validation:
         return entries
+    with business_day_periods():
+        return _cut_before(entries, validation, horizon)
+
+
+def _cut_before(
+    entries: list[dict[str, Any]], validation: list[dict[str, Any]], horizon: int
+) -> list[dict[str, Any]]:
     cutoff = min(entry["start"] + (entry["target"].shape[1] - horizon) for entry in validation)
     kept = []
     for entry in entries:

@@ -171,7 +171,8 @@ def _trainer(
     if progress and not settings["enable_progress_bar"]:
         callbacks.append(TrainingBar())
     callbacks += _as_list(trainer_kwargs.get("callbacks"))
-    return pl.Trainer(**settings | {"callbacks": callbacks})
+    settings["callbacks"] = callbacks
+    return pl.Trainer(**settings)
 
 
 def _read_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:

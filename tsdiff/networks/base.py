@@ -19,6 +19,13 @@ class Network(nn.Module):
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         return self.bind(context)(x, t)
 
+    @staticmethod
+    def start_at_zero(*layers: nn.Linear | nn.Conv1d) -> None:
+        """Set weights and biases to zero."""
+        for layer in layers:
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+
     def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """``(x, t) -> prediction`` for one context.
 

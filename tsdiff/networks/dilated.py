@@ -26,7 +26,6 @@ class _GatedBlock(nn.Module):
         self.dilated = nn.Conv1d(
             channels, 2 * channels, 3, padding=dilation, dilation=dilation, padding_mode="circular"
         )
-        self.context = nn.Conv1d(1, 2 * channels, 1)
         self.out = nn.Conv1d(channels, 2 * channels, 1)
 
     def forward(self, h: Tensor, time: Tensor, gate_context: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,19 +67,21 @@ class DilatedResidualNetwork(Network):
         self.inlet = nn.Conv1d(1, channels, 1)
         # A circular pad may not exceed the length it pads, hence dilation 1 below D = 2.
         self.blocks = nn.ModuleList(
-            _GatedBlock(channels, time_width, min(2 ** (i % 2), target_dim))
-            for i in range(num_blocks)
+            [
+                _GatedBlock(channels, time_width, min(2 ** (i % 2), target_dim))
+                for i in range(num_blocks)
+            ]
         )
+        self.gates = nn.ModuleList([nn.Conv1d(1, 2 * channels, 1) for _ in range(num_blocks)])
         self.skip = nn.Conv1d(channels, channels, 3, padding=1, padding_mode="circular")
         self.outlet = nn.Conv1d(channels, 1, 3, padding=1, padding_mode="circular")
-        nn.init.zeros_(self.outlet.weight)
-        nn.init.zeros_(self.outlet.bias)
+        self.start_at_zero(self.outlet)
 
     def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         # [B, T, D] becomes B·T rows of one channel and length D, in that row order throughout.
         steps = context.shape[1]
         row_context = self.context(context).flatten(0, 1).unsqueeze(1)
-        gate_contexts = [block.context(row_context) for block in self.blocks]
+        gate_contexts = [gate(row_context) for gate in self.gates]
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
             h = F.leaky_relu(self.inlet(x.flatten(0, 1).unsqueeze(1)), 0.4)

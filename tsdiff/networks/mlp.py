@@ -49,11 +49,10 @@ class ResidualMLP(Network):
         )
         self.inlet = nn.Linear(target_dim, width)
         self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(num_blocks))
-        self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(num_blocks))
+        second = [nn.Linear(width, width) for _ in range(num_blocks)]
+        self.second = nn.ModuleList(second)
         self.outlet = nn.Linear(width, target_dim)
-        for layer in (self.outlet, *self.second):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.start_at_zero(self.outlet, *second)
 
     def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         from_context = self.context_modulation(context)

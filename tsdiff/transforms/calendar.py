@@ -7,6 +7,7 @@ sines and cosines let neighbouring hours have neighbouring features.
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,7 +64,7 @@ def calendar_features(start: pd.Period, length: int, freq: str) -> np.ndarray:
     return np.stack(columns, axis=-1).astype(np.float32)
 
 
-def _position(cycle: str, stamps: pd.DatetimeIndex) -> np.ndarray:
+def _position(cycle: str, stamps: Any) -> np.ndarray:
     second = stamps.hour * 3600 + stamps.minute * 60 + stamps.second
     day = second / 86400
     position = {

@@ -130,8 +130,9 @@ def fit_linear(
         if len(s) > max(context_length, coordinates.reach) + 1
     ]
     if parts:
-        design = [torch.cat(columns) for columns in zip(*parts, strict=True)]
-        solution = ridge_path(*design, coordinates.linear.structure, [penalty])[0]
+        design, regressors, target = (torch.cat(columns) for columns in zip(*parts, strict=True))
+        structure = coordinates.linear.structure
+        (solution,) = ridge_path(design, regressors, target, structure, [penalty])
         coordinates.linear.set_weights(solution)
 
 

@@ -125,7 +125,9 @@ class Coordinates(nn.Module):
         linear: LinearCorrection | None = None,
     ):
         super().__init__()
-        self.reference, self.spread_kind, self.season = reference, spread, season
+        self.reference: Reference = reference
+        self.spread_kind: Spread = spread
+        self.season = season
         self.linear = linear
         for name, value in (("typical_scale", 1.0), ("centre", 0.0), ("size", 1.0)):
             self.register_buffer(name, torch.full((target_dim,), value, dtype=torch.float64))

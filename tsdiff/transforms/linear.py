@@ -54,7 +54,8 @@ class LinearCorrection(nn.Module):
         self, target_dim: int, num_features: int, lags: Sequence[int], structure: Structure
     ):
         super().__init__()
-        self.lags, self.structure = tuple(lags), structure
+        self.lags = tuple(lags)
+        self.structure: Structure = structure
         cross = torch.zeros(target_dim, target_dim, dtype=torch.float64)
         for name, rows in (("feature_weight", num_features), ("lag_weight", len(self.lags))):
             self.register_buffer(name, torch.zeros(rows, target_dim, dtype=torch.float64))

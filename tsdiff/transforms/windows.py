@@ -119,6 +119,7 @@ def forecast_windows(series: Sequence[Series], past_length: int, horizon: int) -
 
 
 def _pad_left(series: Series, length: int) -> Series:
+    """Unobserved steps before the first, up to ``length``; ``start`` stays the first real step."""
     missing = length - len(series)
     if missing <= 0:
         return series
@@ -133,6 +134,6 @@ def _pad_left(series: Series, length: int) -> Series:
         features=repeat_first(series.features),
         static_real=series.static_real,
         static_cat=series.static_cat,
-        start=series.start - missing,
+        start=series.start,
         item_id=series.item_id,
     )

@@ -153,6 +153,7 @@ def hold_out(
     return rolling_windows(entries, horizon, num_windows)
 
 
+@business_day_periods()
 def cut_before(
     entries: list[dict[str, Any]], validation: list[dict[str, Any]], horizon: int
 ) -> list[dict[str, Any]]:
@@ -165,13 +166,6 @@ def cut_before(
     """
     if not validation:
         return entries
-    with business_day_periods():
-        return _cut_before(entries, validation, horizon)
-
-
-def _cut_before(
-    entries: list[dict[str, Any]], validation: list[dict[str, Any]], horizon: int
-) -> list[dict[str, Any]]:
     cutoff = min(entry["start"] + (entry["target"].shape[1] - horizon) for entry in validation)
     kept = []
     for entry in entries:

@@ -6,12 +6,12 @@ sines and cosines let neighbouring hours have neighbouring features.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.transforms.lags import base_frequency
 
 # Cycle: (position in [0, 1), number of harmonics).
@@ -53,8 +53,7 @@ def calendar_features(start: pd.Period, length: int, freq: str) -> np.ndarray:
     """
     if not cycles(freq):
         return np.zeros((length, 0), dtype=np.float32)
-    with warnings.catch_warnings():  # pandas deprecates business-day periods; GluonTS needs them
-        warnings.simplefilter("ignore", FutureWarning)
+    with business_day_periods():
         stamps = pd.period_range(start, periods=length, freq=start.freq).to_timestamp()
     columns = []
     for cycle in cycles(freq):

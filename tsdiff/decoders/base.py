@@ -1,17 +1,18 @@
 r"""The decoder that most others are: regression along an affine Gaussian path.
 
 A network learns to tell, from ``x_t = a x_0 + b ε``, any one of the four predictions; a solver
-turns it into samples. *Preconditioning* gives it the easy part in closed form. For data with
-mean ``m`` and standard deviation ``s`` per dimension, the pair
+turns it into samples. *Preconditioning* gives it the easy part in closed form. Events are first
+standardised by the data's mean and standard deviation per dimension; then, with
+``r² = a² + b²``, the pair
 
-.. math:: u = \frac{x_t - a m}{r}, \qquad F = \frac{a s\,ε - b\,ξ}{r},
-   \qquad ξ = \frac{x_0 - m}{s}, \quad r^2 = a^2 s^2 + b^2
+.. math:: u = \frac{x_t}{r} = \frac{a x_0 + b ε}{r}, \qquad F = \frac{a ε - b x_0}{r}
 
-is a rotation of ``(ξ, ε)``. Were the data Gaussian, ``F`` would be unpredictable from ``u``, so
+is a rotation of ``(x_0, ε)``. Were the data Gaussian, ``F`` would be unpredictable from ``u``, so
 the network predicts ``F`` from ``u`` (both of unit variance) and zero is the exact answer for
-``N(m, s²)``; all four predictions follow by rotating back, with no division by ``a`` or ``b``
-but for the score. This is the ``v``-prediction of Salimans & Ho (2022) with the scaling of
-Karras et al. (2022, sec. 5) for any affine path. Untrained, the decoder samples ``N(m, s²)``.
+``N(0, 1)``; all four predictions follow by rotating back, with no division by ``a`` or ``b`` but
+for the score. This is the ``v``-prediction of Salimans & Ho (2022) with the scaling of Karras et
+al. (2022, sec. 5) for any affine path. Untrained, the decoder samples a Gaussian with the data's
+means and standard deviations.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class AffineDecoder(Decoder):
 
     data_mean: Tensor
     data_std: Tensor
+    source_mean: Tensor
     source_factor: Tensor
 
     def __init__(
@@ -102,35 +104,54 @@ class AffineDecoder(Decoder):
         self.preconditioned, self.weighting = preconditioned, weighting
         self.register_buffer("data_mean", torch.zeros(target_dim))
         self.register_buffer("data_std", torch.ones(target_dim))
+        self.register_buffer("source_mean", torch.zeros(target_dim))
         self.register_buffer("source_factor", torch.eye(target_dim))
         self.set_data_moments(self.data_mean, torch.eye(target_dim))
 
     def set_data_moments(self, mean: Tensor, covariance: Tensor) -> None:
         """Set the data's mean ``[D]`` and covariance ``[D, D]``.
 
-        They fix the preconditioning and the moment-matched source
-        ``N(a(1) E x_0, a(1)² Cov x_0 + b(1)² I)``, from which sampling starts.
+        They fix the standardisation, where the decoder is preconditioned, and the
+        moment-matched source ``N(a(1) E x_0, a(1)² Cov x_0 + b(1)² I)``, from which sampling
+        starts.
 
         Raises
         ------
         ValueError
             If a moment isn't finite or the covariance isn't positive semi-definite.
         """
-        covariance = covariance.to(torch.float64)
+        mean, covariance = mean.to(torch.float64), covariance.to(torch.float64)
         if not bool(mean.isfinite().all() and covariance.isfinite().all()):
             raise ValueError("the data's moments must be finite")
-        a, b = self._source_coefficients()
+        std = covariance.diagonal().clamp_min(0.0).sqrt()
+        std = std.clamp_min(1e-6 * float(std.max())).clamp_min(1e-12)
         identity = torch.eye(len(mean), dtype=torch.float64, device=covariance.device)
+        correlation = covariance / torch.outer(std, std)
         # What rounding may take from a covariance whose dimensions depend on one another.
-        slack = 1e-6 * covariance.diagonal().abs().max() * identity
-        _, indefinite = torch.linalg.cholesky_ex(covariance + slack + 1e-12 * identity)
-        source = a * a * (covariance + 1e-3 * slack) + b * b * identity
-        factor, failure = torch.linalg.cholesky_ex(source)
+        _, indefinite = torch.linalg.cholesky_ex(correlation + 1e-6 * identity)
+        if self.preconditioned:
+            centre, spread = torch.zeros_like(mean), correlation
+        else:
+            centre, spread = mean, covariance
+        a, b = self._source_coefficients()
+        slack = 1e-9 * spread.diagonal().max()
+        factor, failure = torch.linalg.cholesky_ex(
+            a * a * (spread + slack * identity) + b * b * identity
+        )
         if indefinite or failure:
             raise ValueError("the data's covariance is not positive semi-definite")
         self.data_mean.copy_(mean)
-        self.data_std.copy_(covariance.diagonal().clamp_min(1e-6).sqrt())
+        self.data_std.copy_(std)
+        self.source_mean.copy_(a * centre)
         self.source_factor.copy_(factor)
+
+    def standardize(self, x0: Tensor) -> Tensor:
+        """Events in the units that the path runs in, ``[B, T, D]``."""
+        return (x0 - self.data_mean) / self.data_std if self.preconditioned else x0
+
+    def restore(self, x0: Tensor) -> Tensor:
+        """The inverse of :meth:`standardize`."""
+        return self.data_mean + self.data_std * x0 if self.preconditioned else x0
 
     def draw_times(self, rows: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         """Training times, uniform over the path's range, ``[rows, 1, 1]``."""
@@ -140,6 +161,7 @@ class AffineDecoder(Decoder):
     def loss(
         self, x0: Tensor, context: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
+        x0 = self.standardize(x0)
         t = self.draw_times(x0.shape[0], x0, generator)
         drawn = self.path.sample(x0, t, generator=generator)
         k = self.path.coefficients(t)
@@ -151,7 +173,10 @@ class AffineDecoder(Decoder):
         return loss if self.weighting is None else self.weighting(k) * loss
 
     def field(self, context: Tensor) -> Field:
-        """The process that the network has learned, for one ``context [B, T, H]``."""
+        """The process that the network has learned, for one ``context [B, T, H]``.
+
+        It is a process of standardised events: see :meth:`standardize`.
+        """
         network = self.network.bind(context)
         last: tuple[Tensor, Tensor, Coefficients, Tensor, Tensor] | None = None
 
@@ -195,9 +220,9 @@ class AffineDecoder(Decoder):
         noise = standard_normal(
             context.new_empty(*context.shape[:2], len(self.data_mean)), generator
         )
-        a, _ = self._source_coefficients()
-        x = a * self.data_mean + noise @ self.source_factor.T
-        return integrate(self.field(context), solver, x, times, generator=generator)
+        x = self.source_mean + noise @ self.source_factor.T
+        field = self.field(context)
+        return self.restore(integrate(field, solver, x, times, generator=generator))
 
     def _denoise(
         self,
@@ -209,13 +234,10 @@ class AffineDecoder(Decoder):
         """The pair ``(x_0, ε)`` that the network sees in ``x``."""
         if not self.preconditioned:
             return decompose(self.prediction, network(x, t), x, k)
-        m, s = self.data_mean, self.data_std
-        signal = k.a * s
-        r = torch.sqrt(signal * signal + k.b * k.b)
-        signal, level = signal / r, k.b / r
-        u = (x - k.a * m) / r
+        r = torch.sqrt(k.a * k.a + k.b * k.b)
+        signal, level, u = k.a / r, k.b / r, x / r
         rotated = network(u, t)
-        return m + s * (signal * u - level * rotated), level * u + signal * rotated
+        return signal * u - level * rotated, level * u + signal * rotated
 
     def _source_coefficients(self) -> tuple[float, float]:
         one = torch.ones(1, dtype=torch.float64, device=self.data_mean.device)

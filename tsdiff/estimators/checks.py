@@ -60,6 +60,11 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
             raise ValueError(
                 f"unknown {name} {getattr(estimator, name)!r}: expected one of {', '.join(choices)}"
             )
+    if estimator.linear in ("own", "all") and estimator.scaling in ("none", "mean"):
+        raise ValueError(
+            f"linear={estimator.linear!r} corrects a simple forecast, and scaling="
+            f"{estimator.scaling!r} has none: choose another scaling, or linear='none'"
+        )
     if not 0.0 <= estimator.dropout < 1.0:
         raise ValueError(f"dropout must lie in [0, 1), got {estimator.dropout}")
     if not 0.0 <= estimator.ema_decay < 1.0:

@@ -197,7 +197,7 @@ class ForecastModel(nn.Module):
         dtype = contexts.dtype
         return (
             _rows(contexts[:, -horizon:]),
-            _rows(z[:, -horizon:].to(dtype)),
+            _rows(self.coordinates.limited(z[:, -horizon:]).to(dtype)),
             _rows(known[:, -horizon:].to(dtype)),
         )
 

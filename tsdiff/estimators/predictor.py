@@ -84,7 +84,8 @@ class GenerativePredictor(RepresentablePredictor):
             How samples are drawn; any solver that the decoder's process allows, whatever it
             was trained with. None takes the estimator's.
         seed
-            The same seed gives the same forecast, however many series are forecast together.
+            The same seed gives the same forecast, whatever the batch size. A series' noise
+            depends on its position in the data set and on nothing else.
         batch_size
             Series per batch: memory, not results, depends on it.
         device

@@ -39,6 +39,7 @@ _HOLDOUTS = (0.1, 0.2)
 _MOST_WINDOWS = 20
 # Pseudo-counts that are tried, as shares of the context length.
 _PRIOR_SHARES = (0.05, 0.15, 0.5, 1.5, 5.0, 50.0)
+_HUBER = 2.0
 _STATISTICS = 17
 
 
@@ -217,8 +218,8 @@ def fit_statistics(
         )
     window = _some_windows(model, sampler, seed)
     _set_typical(model, window)
-    residuals = model.future_residuals(window)
-    z, seen = (tensor.flatten(0, 1) for tensor in residuals)
+    residuals, seen = (tensor.flatten(0, 1) for tensor in model.future_residuals(window))
+    z = model.coordinates.limited(residuals)
     n = seen.sum(0).clamp_min(1.0)
     mean = (z * seen).sum(0) / n
     centred = (z - mean) * seen
@@ -254,13 +255,21 @@ def _set_typical(model: ForecastModel, window: Window) -> None:
 
 
 def _log_likelihood(model: ForecastModel, window: Window) -> float:
-    """Mean Gaussian log-density of the windows' future residuals, up to a constant."""
+    """Mean log-density of the windows' complete future residuals, up to a constant.
+
+    Gaussian up to two spreads and exponential beyond (Huber's density), so that a few breaks
+    decide nothing.
+    """
     frame = model.frame(window)
-    z, _ = model.future_residuals(window)
+    z, known = model.future_residuals(window)
     log_det = frame.scale.log().sum((1, 2))
     if frame.factor is not None:
         log_det = log_det + frame.factor.diagonal(dim1=1, dim2=2).log().sum(1)
-    return float(-0.5 * z.square().sum(-1).mean() - log_det.mean())
+    size = z.abs()
+    energy = torch.where(size < _HUBER, 0.5 * size.square(), _HUBER * (size - 0.5 * _HUBER))
+    log_density = -energy.sum((1, 2)) - log_det.repeat_interleave(len(z) // len(log_det))
+    complete = known.amin((1, 2))
+    return float((log_density * complete).sum() / complete.sum().clamp_min(1.0))
 
 
 def _some_windows(model: ForecastModel, sampler: WindowSampler, seed: int) -> Window:

@@ -15,7 +15,7 @@ from tsdiff.solvers.base import Field, Solver
 class Heun(Solver):
     """An Euler step, corrected with the mean of the velocities at both of its ends.
 
-    Karras et al. (2022), algorithm 1, without churn.
+    Karras et al. (2022), algorithm 1.
     """
 
     order: ClassVar[int] = 2

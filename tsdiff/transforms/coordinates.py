@@ -40,6 +40,9 @@ SCALINGS: dict[str, tuple[Reference, Spread]] = {
 """Scalings by the names that estimators understand: (reference, spread)."""
 
 
+_LIMIT = 6.0
+
+
 def reference_reach(reference: Reference, season: int) -> int:
     """How many steps back the plain reference of a step lies."""
     return {"zero": 0, "level": 0, "last": 1, "season": season}[reference]
@@ -134,15 +137,14 @@ class Coordinates(nn.Module):
         self.register_buffer("typical_correlation", torch.eye(target_dim, dtype=torch.float64))
         self.register_buffer("pseudo_count", torch.tensor(float(target_dim), dtype=torch.float64))
 
-    @property
-    def limit(self) -> float:
-        """Residuals beyond this many spreads count as this many, in training and as inputs.
+    def limited(self, z: Tensor) -> Tensor:
+        """Residuals as training and encoder take them: beyond six spreads counts as six.
 
         A currency let go after years of a fixed rate moves by a thousand of its own spreads;
         left alone, that one day would outweigh all others in a squared loss. Forecasts are not
-        limited.
+        limited, nor is anything where the spread isn't one of residuals.
         """
-        return 6.0 if self.spread_kind in ("std", "covariance") else float("inf")
+        return z.clamp(-_LIMIT, _LIMIT) if self.spread_kind in ("std", "covariance") else z
 
     @property
     def reach(self) -> int:
@@ -224,14 +226,13 @@ class Coordinates(nn.Module):
         -------
         z, known
             ``[B, W, D]`` each; ``known`` is 1 where value and reference were both observed,
-            and ``z`` is 0 where it is 0, so that filled-in values can't be seen. ``z`` is kept
-            within :attr:`limit`.
+            and ``z`` is 0 where it is 0, so that filled-in values can't be seen.
         """
         residual, known = self._residuals(values, observed, features, frame.level)
         if frame.factor is not None:
             # Whitening mixes dimensions: an unknown residual counts as its expectation, zero.
             residual = residual * known
-        return (frame.whiten(residual) * known).clamp(-self.limit, self.limit), known
+        return frame.whiten(residual) * known, known
 
     def inverse(
         self, z: Tensor, frame: Frame, value_at: Callable[[int], Tensor], features: Tensor
@@ -286,7 +287,7 @@ class Coordinates(nn.Module):
         z, values, known
             Residuals, values and their mask, ``[R, W, D]`` each.
         """
-        z = z.clamp(-self.limit, self.limit)
+        z = self.limited(z)
         if self.num_signals == 1:
             return z
         return torch.cat([z, (values - self.centre) / self.size * known], dim=-1)

@@ -1,0 +1,70 @@
+"""What the documentation shows is run as it is printed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.estimators.small import SMALL, entry, random_walk, samples_of
+
+ROOT = Path(__file__).parents[1]
+
+
+def python_blocks(document: str) -> list[str]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def run(code: str, folder: Path) -> str:
+    command = [sys.executable, "-W", "error::DeprecationWarning", "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    return done.stdout
+
+
+def test_readme_runs_as_printed(tmp_path):
+    printed = run("\n".join(python_blocks("README.md")), tmp_path)
+    assert "flow matching" in printed
+    assert "random walk" in printed
+
+
+def test_a_decoder_of_ones_own(tmp_path):
+    """The page on decoders defines an estimator; it passes for one of ours."""
+    names: dict = {}
+    for block in python_blocks("docs/add-a-decoder.md"):
+        exec(compile(block, "docs/add-a-decoder.md", "exec"), names)
+    import tsdiff
+    from tsdiff.estimators import ESTIMATORS
+
+    try:
+        data = [entry(random_walk())]
+        predictor = names["TrigonometricEstimator"](**SMALL).fit(data, progress=False)
+        predictor.save(tmp_path)
+        assert (samples_of(tsdiff.load(tmp_path), data) == samples_of(predictor, data)).all()
+    finally:
+        ESTIMATORS.pop("TrigonometricEstimator", None)
+
+
+def test_published_timegrad_can_be_had():
+    (published, _) = python_blocks("docs/choose.md")
+    names: dict = {}
+    exec(f"import tsdiff\nestimator = {published}", names)
+    options = SMALL | {"max_epochs": 1, "num_steps": 10}
+    estimator = names["estimator"].set_params(**options)
+    data = [entry(random_walk())]
+    assert samples_of(estimator.fit(data, progress=False), data).shape == (1, 7, 4, 3)
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+def test_examples_run(example, tmp_path):
+    code = (ROOT / "examples" / example).read_text(encoding="utf-8")
+    printed = run(code, tmp_path)
+    found = [int(value) for value in re.findall(r": +(\d+) \(law", printed)]
+    laws = [int(value) for value in re.findall(r"\(law: (\d+)\)", printed)]
+    assert len(found) == len(laws) > 0
+    assert all(abs(value - law) < 6 for value, law in zip(found, laws, strict=True))

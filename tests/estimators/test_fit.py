@@ -232,6 +232,14 @@ def test_validation_score_is_the_fair_ensemble_crps():
     assert ensemble_crps_sum(*arrays, torch.ones(2, 3, 2)) == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_predictor_keeps_the_parameters_that_it_was_made_with(tmp_path):
+    estimator = FlowMatching(**SMALL)
+    predictor = estimator.fit([entry(random_walk())], progress=False)
+    estimator.set_params(hidden_size=64, num_layers=3)
+    predictor.save(tmp_path)
+    assert tsdiff.load(tmp_path) == predictor
+
+
 def test_parameters_follow_scikit_learn():
     estimator = FlowMatching(prediction_length=3)
     assert estimator.get_params()["prediction_length"] == 3

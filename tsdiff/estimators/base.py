@@ -172,6 +172,8 @@ class GenerativeEstimator(Estimator):
             If the data can't be used: the message says why and how to mend it.
         ValueError
             If a parameter is out of range.
+        CheckpointError
+            If ``checkpoint_dir`` holds a run with other settings or other data.
         TrainingDivergedError
             If the loss becomes NaN or infinite.
         """
@@ -209,7 +211,8 @@ class GenerativeEstimator(Estimator):
             checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir),
             progress=progress,
         )
-        return GenerativePredictor(self, model, history)
+        # A copy: what becomes of this estimator afterwards is no business of the predictor's.
+        return GenerativePredictor(type(self)(**self.get_params()), model, history)
 
     def train(
         self, training_data: Any, validation_data: Any = None, **kwargs: Any
@@ -220,7 +223,7 @@ class GenerativeEstimator(Estimator):
     def build_model(self, facts: DataFacts) -> ForecastModel:
         """An untrained model, its weights drawn from ``seed``."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)
             return ForecastModel(
                 facts,
                 self._decoder_around_network,

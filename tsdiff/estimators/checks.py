@@ -33,9 +33,9 @@ _POSITIVE_INTEGERS = (
 def check_parameters(estimator: GenerativeEstimator) -> None:
     """Raise a ValueError that names the first parameter out of range."""
     for name in _POSITIVE_INTEGERS:
-        _positive_integer(name, getattr(estimator, name))
+        positive_integer(name, getattr(estimator, name))
     if estimator.context_length is not None:
-        _positive_integer("context_length", estimator.context_length)
+        positive_integer("context_length", estimator.context_length)
     if estimator.num_validation_samples < 2:
         raise ValueError(
             f"num_validation_samples must be at least 2, got {estimator.num_validation_samples}"
@@ -48,7 +48,7 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
             f"num_validation_windows must be None or an integer of at least 0, got {windows!r}"
         )
     for lag in estimator.lags or ():
-        _positive_integer("every lag", lag)
+        positive_integer("every lag", lag)
     if estimator.lags is not None and not len(estimator.lags):
         raise ValueError("lags must name at least one lag, or be None to choose by frequency")
     for name, choices in (
@@ -149,6 +149,7 @@ def _check_covariates(entry: dict[str, Any], label: str, facts: DataFacts, lengt
             )
 
 
-def _positive_integer(name: str, value: Any) -> None:
+def positive_integer(name: str, value: Any) -> None:
+    """Raise a ValueError unless ``value`` is a positive integer."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")

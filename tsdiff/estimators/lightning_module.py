@@ -219,7 +219,10 @@ class WarmCosine:
 @contextmanager
 def dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed the generator that dropout uses, and put it back as it was."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield

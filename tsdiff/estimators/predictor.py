@@ -38,7 +38,7 @@ class GenerativePredictor(RepresentablePredictor):
     estimator
         The estimator that made it.
     model
-        The network, on the CPU.
+        Encoder and decoder.
     facts
         What was learned of the data before training.
     history
@@ -89,7 +89,7 @@ class GenerativePredictor(RepresentablePredictor):
         batch_size
             Series per batch: memory, not results, depends on it.
         device
-            Where to compute.
+            Where to compute; the model stays there.
 
         Returns
         -------
@@ -107,7 +107,7 @@ class GenerativePredictor(RepresentablePredictor):
         """
         checks.check_sampler(solver, num_steps, grid)
         for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
-            checks._positive_integer(name, value)
+            checks.positive_integer(name, value)
         entries = prepare.as_entries(dataset, self.facts.freq)
         checks.check_compatible(entries, self.facts, future=self.prediction_length)
         sampler = {"solver": solver, "num_steps": num_steps, "grid": grid}
@@ -145,7 +145,6 @@ class GenerativePredictor(RepresentablePredictor):
                 with business_day_periods():
                     start = one.start + len(one)
                 yield SampleForecast(drawn, start, item_id=one.item_id)
-        self.model.cpu()
 
     def save(self, path: str | Path) -> None:
         """Write the model to a folder: ``config.json`` and ``model.safetensors``, no pickle."""
@@ -176,7 +175,7 @@ class GenerativePredictor(RepresentablePredictor):
         return (
             saving.configuration(self) == saving.configuration(other)
             and mine.keys() == theirs.keys()
-            and all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
+            and all(torch.equal(tensor.cpu(), theirs[name].cpu()) for name, tensor in mine.items())
         )
 
     __hash__ = None  # type: ignore[assignment]

@@ -59,7 +59,7 @@ def save(predictor: GenerativePredictor, folder: Path) -> None:
     """Write both files; the configuration last, so that it is there only if all is."""
     config = configuration(predictor) | {"history": predictor.history}
     text = json.dumps(config, indent=2)
-    tensors = {name: t.contiguous() for name, t in predictor.model.state_dict().items()}
+    tensors = {name: t.cpu().contiguous() for name, t in predictor.model.state_dict().items()}
     save_file(tensors, folder / TENSORS)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 

@@ -12,13 +12,20 @@ from tsdiff.processes.affine import (
     PathSample,
     VariancePreserving,
 )
+from tsdiff.processes.fixed_basis import FixedBasisSDE
+from tsdiff.processes.linear_sde import LinearSDE, Moments
+from tsdiff.processes.matrix_sde import MatrixSDE
 
 __all__ = [
     "PREDICTIONS",
     "AffinePath",
     "Coefficients",
     "DiscreteDDPM",
+    "FixedBasisSDE",
     "Linear",
+    "LinearSDE",
+    "MatrixSDE",
+    "Moments",
     "PathSample",
     "VariancePreserving",
 ]

@@ -12,8 +12,7 @@ from statistics import median
 import torch
 
 import tsdiff
-from tsdiff.datasets import split_window
-from tsdiff.estimators import prepare
+from tsdiff.datasets import as_entries, split_window
 from tsdiff.random import seeded
 from tsdiff.transforms import WindowSampler, load_series
 
@@ -73,7 +72,7 @@ def drawing_times(predictor, histories, num_samples: int, repeats: int) -> list[
 def training_step(predictor, train, repeats: int = 60) -> tuple[float, float]:
     """Median seconds of an update, and the share of it that goes into making the batch."""
     estimator, model = predictor.estimator, predictor.model.train()
-    series = load_series(prepare.as_entries(train), predictor.facts.freq, 0)
+    series = load_series(as_entries(train), predictor.facts.freq, 0)
     sampler = WindowSampler(series, model.past_length, predictor.prediction_length)
     optimizer = torch.optim.AdamW(model.parameters(), lr=estimator.learning_rate)
     data, whole = [], []

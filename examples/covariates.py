@@ -20,8 +20,9 @@ def main() -> None:
     rng = np.random.default_rng(0)
     days = 900
     promotion = (rng.random(days + HORIZON) < 0.2).astype(float)
-    week = 10.0 * np.sin(2 * np.pi * np.arange(days) / 7)
-    demand = 100.0 + week + 30.0 * promotion[:days] + rng.normal(0.0, 3.0, (2, days))
+    week = 10.0 * np.sin(2 * np.pi * np.arange(days + HORIZON) / 7)
+    law = 100.0 + week + 30.0 * promotion
+    demand = law[:days] + rng.normal(0.0, 3.0, (2, days))
     demand[1, 400:414] = np.nan  # missing is NaN
 
     history = {
@@ -37,8 +38,9 @@ def main() -> None:
 
     planned = promotion[days:] > 0
     print(f"scaling {predictor.facts.scaling}, linear correction {predictor.facts.linear}")
-    print(f"days with a promotion:    {forecast.mean[planned].mean():.0f} (law: 130)")
-    print(f"days without a promotion: {forecast.mean[~planned].mean():.0f} (law: 100)")
+    for name, chosen in (("with", planned), ("without", ~planned)):
+        found, true = forecast.mean[chosen].mean(), law[days:][chosen].mean()
+        print(f"days {name} a promotion: {found:.0f} (law: {true:.0f})")
 
 
 if __name__ == "__main__":

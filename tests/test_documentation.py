@@ -67,4 +67,4 @@ def test_examples_run(example, tmp_path):
     found = [int(value) for value in re.findall(r": +(\d+) \(law", printed)]
     laws = [int(value) for value in re.findall(r"\(law: (\d+)\)", printed)]
     assert len(found) == len(laws) > 0
-    assert all(abs(value - law) < 6 for value, law in zip(found, laws, strict=True))
+    assert all(abs(value - law) < 4 for value, law in zip(found, laws, strict=True))

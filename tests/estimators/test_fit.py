@@ -11,7 +11,7 @@ import torch
 
 import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
-from tsdiff.datasets import rolling_windows
+from tsdiff.datasets import as_entries, rolling_windows
 from tsdiff.estimators import SavedModelError, prepare
 from tsdiff.estimators.lightning_module import ensemble_crps_sum
 from tsdiff.estimators.training import CheckpointError, TrainingDivergedError
@@ -133,7 +133,7 @@ def test_untrained_model_is_the_joint_random_walk():
     factor = np.array([[1.0, 0.0], [0.9, 0.3]])
     target = (factor @ rng.standard_normal((2, 2000))).cumsum(axis=1)
     estimator = FlowMatching(prediction_length=5, num_validation_windows=0, scaling="whitened")
-    entries = prepare.as_entries([entry(target)])
+    entries = as_entries([entry(target)])
     facts = prepare.gather_facts(
         entries,
         entries,

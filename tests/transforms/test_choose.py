@@ -249,6 +249,18 @@ class TestChoice:
         values = np.random.default_rng(10).normal(size=(50, dims)).cumsum(0)
         assert choose(values) == Choice(expected, None, 0.0)
 
+    @pytest.mark.parametrize("seed", range(21))
+    def test_walks_that_look_like_something_else_are_walks(self, seed: int) -> None:
+        walk = np.random.default_rng(seed).normal(size=(600, 2)).cumsum(0)
+        assert choose(walk, horizon=14).scaling == "whitened"
+
+    @pytest.mark.parametrize(("season", "length"), [(7, 60), (12, 72), (52, 150)])
+    def test_a_few_seasons_are_enough_to_see_one(self, season: int, length: int) -> None:
+        wave = 5.0 * np.sin(2.0 * np.pi * np.arange(length) / season)
+        values = wave[:, None] + np.random.default_rng(0).normal(size=(length, 2))
+        choice = choose(values, season=season, horizon=6, context_length=60, lags=(1, season))
+        assert choice.scaling == "whitened_seasonal"
+
     @pytest.mark.parametrize("scaling", list(SCALINGS))
     @pytest.mark.parametrize("linear", ["auto", "none"])
     def test_what_is_decided_stays_decided(self, scaling: str, linear: str) -> None:

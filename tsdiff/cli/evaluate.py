@@ -113,7 +113,7 @@ def scores(
     }
     results: list[Evaluation] = []
     with screen.working(f"Forecasting {len(windows)} windows ..."):
-        name = models.title(predictor.estimator)
+        name = predictor.estimator.title()
         results.append(evaluation.evaluate(predictor, windows, name=name, **shared, **sampler))
     if with_baselines:
         naive = evaluation.baselines(predictor.facts.freq, predictor.prediction_length)

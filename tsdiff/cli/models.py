@@ -25,10 +25,11 @@ RECORD = "training.json"
 def estimators() -> dict[str, type[GenerativeEstimator]]:
     """Estimator classes by their command-line names, aliases included."""
     import tsdiff.estimators as package
+    from tsdiff.estimators.base import title_of
 
     classes = package.ESTIMATORS | {name: getattr(package, name) for name in package.__all__}
     return {
-        _snake_case(name): kind
+        title_of(name).lower().replace(" ", "_"): kind
         for name, kind in classes.items()
         if isinstance(kind, type)
         and issubclass(kind, package.GenerativeEstimator)
@@ -55,12 +56,6 @@ def find_estimator(name: str) -> type[GenerativeEstimator]:
         f"unknown model {name!r}. {advice}Known are: {', '.join(sorted(known))}",
         param_hint="--model",
     )
-
-
-def title(estimator: GenerativeEstimator) -> str:
-    """The model's name in tables and headings: ``"flow matching"``, ``"DDPM"``."""
-    words = _words(type(estimator).__name__)
-    return " ".join(word if word.isupper() else word.lower() for word in words)
 
 
 def load(folder: Path) -> GenerativePredictor:
@@ -122,12 +117,3 @@ def _time(entry: DataEntry, step: int) -> str:
 
 def _date(text: str) -> str:
     return text.removesuffix("T00:00:00")
-
-
-def _words(class_name: str) -> list[str]:
-    name = class_name.removesuffix("Estimator")
-    return re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z][a-z0-9]*", name)
-
-
-def _snake_case(class_name: str) -> str:
-    return "_".join(word.lower() for word in _words(class_name))

@@ -122,7 +122,7 @@ def fit(
     steps = sum(entry["target"].shape[1] for entry in source.train)
     dims = source.train[0]["target"].shape[0]
     screen.note(
-        f"Training {models.title(estimator)} on {source.name}: {dims} × {steps} values, "
+        f"Training {estimator.title()} on {source.name}: {dims} × {steps} values, "
         f"at most {estimator.max_epochs} epochs of {estimator.num_batches_per_epoch} updates"
     )
     predictor = estimator.fit(source.train, checkpoint_dir=checkpoints, progress=screen.progress)

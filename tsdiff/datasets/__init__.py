@@ -11,7 +11,7 @@ from tsdiff.datasets.benchmark import BenchmarkDataset, DatasetMetadata, get_dat
 from tsdiff.datasets.catalog import DatasetInfo, UnknownDatasetError, get_info, list_datasets
 from tsdiff.datasets.download import DownloadError, VerificationError, fetch
 from tsdiff.datasets.entries import DataEntry, DataError, validate_entries
-from tsdiff.datasets.frames import entry_to_frame, from_frame, read_series, to_frame
+from tsdiff.datasets.frames import as_entries, entry_to_frame, from_frame, read_series, to_frame
 from tsdiff.datasets.synthetic import SeasonalVAR, crps_gaussian, seasonal_var_law
 from tsdiff.datasets.windows import rolling_windows, split_window, truncate
 
@@ -25,6 +25,7 @@ __all__ = [
     "SeasonalVAR",
     "UnknownDatasetError",
     "VerificationError",
+    "as_entries",
     "crps_gaussian",
     "entry_to_frame",
     "fetch",

@@ -105,6 +105,28 @@ def from_frame(
     return validate_entries(entries)
 
 
+def as_entries(data: Any, freq: str | None = None) -> list[DataEntry]:
+    """Validated entries of whatever holds series: a DataFrame, a Series or a GluonTS data set.
+
+    Raises
+    ------
+    DataError
+        The data can't be used as they are.
+    TypeError
+        The data are none of these.
+    """
+    if isinstance(data, pd.DataFrame):
+        return from_frame(data, freq=freq)
+    if isinstance(data, pd.Series):
+        return from_frame(data.to_frame(), freq=freq)
+    if isinstance(data, (str, os.PathLike, np.ndarray)):
+        raise TypeError(
+            f"expected a DataFrame or a list of entries, got a {type(data).__name__}: use "
+            "tsdiff.read_series(path) for a file, pandas.DataFrame(array, index=times) for an array"
+        )
+    return validate_entries(data)
+
+
 def read_series(path: str | os.PathLike, **options) -> list[DataEntry]:
     """Read entries from a CSV (``.csv``, ``.csv.gz``, ...) or Parquet file.
 

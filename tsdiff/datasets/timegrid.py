@@ -205,3 +205,28 @@ def _check_phase(times: pd.DatetimeIndex, periods: pd.PeriodIndex, label: str) -
             f"{label}: {times[int(moved.argmax())]} does not lie on the grid of frequency "
             f"{periods.freqstr!r} that begins at {times[0]}; resample to a regular grid"
         )
+
+
+def as_in_index(times: pd.Series, index: pd.Index, steps: int) -> pd.Series:
+    """Times of forecast steps, stamped as the history's own index stamps its steps.
+
+    A history of month ends is continued by month ends, one of mornings at six by mornings at six.
+    Where the index follows no rule that pandas knows, times stay as they are.
+
+    Parameters
+    ----------
+    times
+        Beginnings of the steps, every one of the ``steps`` after the index' end at least once.
+    index
+        Index of the history.
+    steps
+        Length of the forecast.
+    """
+    if not isinstance(index, pd.DatetimeIndex):
+        return times
+    beginnings = pd.DatetimeIndex(times.unique()).sort_values()
+    rule = pd.infer_freq(index) if len(index) > 2 else None
+    if rule is None or len(beginnings) != steps:
+        return times
+    continued = pd.date_range(index[-1], periods=steps + 1, freq=rule)[1:]
+    return times.map(dict(zip(beginnings, continued, strict=True)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from gluonts.model.estimator import Estimator
 
+from tsdiff.datasets import as_entries
 from tsdiff.decoders import Decoder
 from tsdiff.estimators import checks, prepare
 from tsdiff.estimators.model import DataFacts, ForecastModel
@@ -20,6 +23,20 @@ from tsdiff.transforms import WindowSampler, load_series
 
 ESTIMATORS: dict[str, type[GenerativeEstimator]] = {}
 """Every estimator class by name; a saved model is rebuilt from here, and from nowhere else."""
+
+
+def title_of(class_name: str) -> str:
+    """``"FlowMatchingEstimator" -> "flow matching"``, ``"DDPMEstimator" -> "DDPM"``."""
+    name = class_name.removesuffix("Estimator")
+    words = re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z][a-z0-9]*", name)
+    return " ".join(word if word.isupper() else word.lower() for word in words)
+
+
+_NO_VALIDATION = (
+    "the data are too short to hold out validation windows, without which training would only "
+    "memorise them: {} is left untrained, which is the simple forecast in closed form. Give more "
+    "data or a shorter horizon, or set num_validation_windows=0 to train all the same"
+)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -71,8 +88,8 @@ class GenerativeEstimator(Estimator):
         windows, each relative to the untrained model) before training stops.
     num_validation_windows
         Rolling windows held out at the end of the training data when none are given; None
-        holds out a tenth of the data, at most twenty windows. 0 trains on everything for
-        ``max_epochs``.
+        holds out a tenth of the data, more if they are short, and leaves the model untrained,
+        with a warning, if there is no room at all. 0 trains on everything for ``max_epochs``.
     num_validation_samples
         Samples per validation window.
     seed
@@ -115,6 +132,11 @@ class GenerativeEstimator(Estimator):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         ESTIMATORS[cls.__name__] = cls
+
+    @classmethod
+    def title(cls) -> str:
+        """What tables call the model: ``"flow matching"``, ``"DDPM"``."""
+        return title_of(cls.__name__)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """All parameters by name (scikit-learn's convention)."""
@@ -180,12 +202,12 @@ class GenerativeEstimator(Estimator):
         from tsdiff.estimators import training
 
         checks.check_parameters(self)
-        entries = prepare.as_entries(data, self.freq)
+        entries = as_entries(data, self.freq)
         horizon = self.prediction_length
         if validation_data is None:
             held_out = prepare.hold_out(entries, horizon, self.num_validation_windows)
         else:
-            held_out = prepare.as_entries(validation_data, self.freq)
+            held_out = as_entries(validation_data, self.freq)
         training_entries = prepare.cut_before(entries, held_out, horizon)
         facts = prepare.gather_facts(
             entries,
@@ -198,10 +220,14 @@ class GenerativeEstimator(Estimator):
             linear=self.linear,
         )
         checks.check_compatible(held_out, facts, needed=horizon + 1)
+        checks.check_lengths(self, training_entries)
         series = load_series(training_entries, facts.freq, 0)
         model = self.build_model(facts)
         sampler = WindowSampler(series, model.past_length, horizon)
         prepare.fit_statistics(model, series, sampler, self.seed)
+        if not held_out and self.num_validation_windows is None:
+            warnings.warn(_NO_VALIDATION.format(self.title()), stacklevel=2)
+            return self._predictor(model, [])
         history = training.train(
             model,
             sampler,
@@ -211,6 +237,11 @@ class GenerativeEstimator(Estimator):
             checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir),
             progress=progress,
         )
+        return self._predictor(model, history)
+
+    def _predictor(
+        self, model: ForecastModel, history: list[dict[str, float]]
+    ) -> GenerativePredictor:
         # A copy: what becomes of this estimator afterwards is no business of the predictor's.
         return GenerativePredictor(type(self)(**self.get_params()), model, history)
 

@@ -76,6 +76,34 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
     check_sampler(estimator.solver, estimator.num_steps, estimator.grid)
 
 
+def check_quantiles(quantiles: Any) -> None:
+    """Raise a ValueError unless these are levels strictly between 0 and 1."""
+    try:
+        levels = [float(level) for level in quantiles]
+    except (TypeError, ValueError):
+        levels = []
+    if not levels or not all(0.0 < level < 1.0 for level in levels):
+        raise ValueError(
+            f"quantiles must be a list of levels between 0 and 1, as [0.1, 0.5, 0.9]; got "
+            f"{quantiles!r}"
+        )
+
+
+def check_lengths(estimator: GenerativeEstimator, entries: Sequence[dict[str, Any]]) -> None:
+    """Raise a DataError if a lag or context that was asked for is longer than all the data."""
+    longest = max(entry["target"].shape[1] for entry in entries)
+    asked = {
+        "context_length": estimator.context_length or 0,
+        "the longest of lags": max(estimator.lags or (0,)),
+    }
+    for name, value in asked.items():
+        if value >= longest:
+            raise DataError(
+                f"{name} is {value}, and the longest series has {longest} steps to train on: "
+                "choose less, or None to choose by frequency"
+            )
+
+
 def check_sampler(solver: Any, num_steps: Any, grid: Any) -> None:
     """Raise if the solver or grid is unknown, or the number of steps isn't a positive integer."""
     if solver is not None:

@@ -200,7 +200,9 @@ class TrainingModule(pl.LightningModule):
 
 
 def _ratio(value: float, untrained: float) -> float:
-    """``value / untrained``; 1 where both are 0."""
+    """``value / untrained``; 1 where both are 0, infinite where there is no value."""
+    if not math.isfinite(value):
+        return math.inf
     return value / untrained if untrained > 0.0 else 1.0 + value
 
 

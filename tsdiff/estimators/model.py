@@ -132,6 +132,8 @@ class ForecastModel(nn.Module):
         window: Window,
         num_samples: int,
         generators: Sequence[torch.Generator],
+        *,
+        steps: int | None = None,
         **sampler: Any,
     ) -> Tensor:
         """Draw futures, one generator per window.
@@ -144,6 +146,8 @@ class ForecastModel(nn.Module):
             N.
         generators
             B generators: a window's samples depend on its own alone.
+        steps
+            Steps to draw, for which the window has features; None is the horizon.
         **sampler
             ``solver``, ``num_steps`` and ``grid`` of the decoder.
 
@@ -174,8 +178,9 @@ class ForecastModel(nn.Module):
             column = past.shape[1] + step
             return past[:, column : column + 1].repeat_interleave(num_samples, dim=0)
 
-        for step in range(self.facts.prediction_length):
-            here = at(step - self.facts.prediction_length, [], features)
+        steps = self.facts.prediction_length if steps is None else steps
+        for step in range(steps):
+            here = at(step - steps, [], features)
             lagged = self.inputs.lagged(lambda lag, i=step: at(i - lag, signals, past_signals))
             context, state = self.encoder.step(self.inputs(lagged, here, static), state)
             z = self.decoder.sample(context, generator=generators, **sampler)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import Predictor, RepresentablePredictor
 
-from tsdiff.datasets import to_frame
+from tsdiff.datasets import as_entries, to_frame, truncate
 from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.datasets.timegrid import as_in_index
 from tsdiff.estimators import checks, prepare, saving
 from tsdiff.estimators.model import ForecastModel
 from tsdiff.random import seeded
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from tsdiff.estimators.base import GenerativeEstimator
 
 _FORECAST = 101
+_CHUNK = 1000
 
 
 class NonFiniteForecastError(RuntimeError):
@@ -55,6 +58,18 @@ class GenerativePredictor(RepresentablePredictor):
         self.estimator, self.model, self.facts = estimator, model.eval(), model.facts
         self.history = history or []
 
+    @property
+    def name(self) -> str:
+        """What tables call the model."""
+        return self.estimator.title()
+
+    def __repr__(self) -> str:
+        facts = self.facts
+        return (
+            f"<{type(self).__name__}: {self.name}, {facts.target_dim} dimensions, "
+            f"freq {facts.freq!r}, {facts.prediction_length} steps ahead>"
+        )
+
     def predict(  # type: ignore[override]
         self,
         dataset: Any,
@@ -73,13 +88,15 @@ class GenerativePredictor(RepresentablePredictor):
         Parameters
         ----------
         dataset
-            A GluonTS data set, or a DataFrame as for ``fit``. NaN is missing; a series shorter
-            than the context is taken as unobserved before its start.
+            A GluonTS data set, or a DataFrame as for ``fit``; columns are matched by name. NaN is
+            missing; a series shorter than the context is taken as unobserved before its start,
+            and one that ends in steps without any observation is forecast from the last one on.
         num_samples
             Samples per series.
         quantiles
             Levels in (0, 1). If given, the result is a DataFrame with one row per series, time
-            and dimension, and columns for the mean and each quantile.
+            and dimension, and columns for the mean and each quantile; times continue a
+            DataFrame's own index.
         solver, num_steps, grid
             How samples are drawn; any solver that the decoder's process allows, whatever it
             was trained with. None takes the estimator's.
@@ -108,15 +125,22 @@ class GenerativePredictor(RepresentablePredictor):
         checks.check_sampler(solver, num_steps, grid)
         for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
             checks.positive_integer(name, value)
-        entries = prepare.as_entries(dataset, self.facts.freq)
+        if quantiles is not None:
+            checks.check_quantiles(quantiles)
+        entries = as_entries(dataset, self.facts.freq)
+        entries = prepare.align_dimensions(entries, self.facts.dimension_names)
         checks.check_compatible(entries, self.facts, future=self.prediction_length)
         sampler = {"solver": solver, "num_steps": num_steps, "grid": grid}
         forecasts = self._forecasts(entries, num_samples, sampler, seed, batch_size, device)
         if quantiles is None:
             return forecasts
-        return to_frame(
+        table = to_frame(
             list(forecasts), quantiles=list(quantiles), dimension_names=self.facts.dimension_names
         )
+        if isinstance(dataset, (pd.DataFrame, pd.Series)):
+            times = pd.Series(table["time"])
+            table["time"] = as_in_index(times, dataset.index, self.prediction_length)
+        return table
 
     def _forecasts(
         self,
@@ -127,24 +151,48 @@ class GenerativePredictor(RepresentablePredictor):
         batch_size: int,
         device: str | torch.device,
     ) -> Iterator[SampleForecast]:
-        horizon = self.prediction_length
-        model = self.model.to(device)
-        numbered = iter(enumerate(entries))
-        while batch := list(islice(numbered, batch_size)):
-            series = load_series([entry for _, entry in batch], self.facts.freq, horizon)
-            window = forecast_windows(series, model.past_length, horizon).to(device)
-            generators = [seeded(seed, _FORECAST, number, device=device) for number, _ in batch]
-            samples = model.sample(window, num_samples, generators, **sampler).cpu().numpy()
-            if not np.isfinite(samples).all():
-                raise NonFiniteForecastError(
-                    "samples are NaN or infinite: the model diverged in training, or the solver "
-                    "took too few steps. Try more steps, another solver, or train again with a "
-                    "lower learning_rate"
-                )
-            for one, drawn in zip(series, samples, strict=True):
-                with business_day_periods():
-                    start = one.start + len(one)
-                yield SampleForecast(drawn, start, item_id=one.item_id)
+        self.model.to(device)
+        # Where nothing at all was observed at the end, the forecast starts where observation
+        # ended, and its first steps are dropped: the longer the silence, the wider the forecast.
+        numbered = [(i, *_split_silence(entry)) for i, entry in enumerate(entries)]
+        for silence, group in groupby(numbered, key=lambda item: item[2]):
+            remaining = iter(group)
+            while batch := list(islice(remaining, batch_size)):
+                yield from self._batch(batch, silence, num_samples, sampler, seed, device)
+
+    def _batch(
+        self,
+        batch: list[tuple[int, dict[str, Any], int]],
+        silence: int,
+        num_samples: int,
+        sampler: dict[str, Any],
+        seed: int,
+        device: str | torch.device,
+    ) -> Iterator[SampleForecast]:
+        steps = silence + self.prediction_length
+        series = load_series([entry for _, entry, _ in batch], self.facts.freq, steps)
+        window = forecast_windows(series, self.model.past_length, steps).to(device)
+        chunks = []
+        # Generators belong to a series and a chunk of samples, so that neither batches nor memory
+        # have a say in what is drawn.
+        for chunk, first in enumerate(range(0, num_samples, _CHUNK)):
+            count = min(_CHUNK, num_samples - first)
+            generators = [
+                seeded(seed, _FORECAST, number, chunk, device=device) for number, _, _ in batch
+            ]
+            drawn = self.model.sample(window, count, generators, steps=steps, **sampler)
+            chunks.append(drawn[:, :, silence:].cpu().numpy())
+        samples = np.concatenate(chunks, axis=1)
+        if not np.isfinite(samples).all():
+            raise NonFiniteForecastError(
+                "samples are NaN or infinite: the model diverged in training, or the solver took "
+                "too few steps. Try more steps, another solver, or train again with a lower "
+                "learning_rate"
+            )
+        for one, mine in zip(series, samples, strict=True):
+            with business_day_periods():
+                start = one.start + len(one) + silence
+            yield SampleForecast(mine, start, item_id=one.item_id)
 
     def save(self, path: str | Path) -> None:
         """Write the model to a folder: ``config.json`` and ``model.safetensors``, no pickle."""
@@ -179,6 +227,16 @@ class GenerativePredictor(RepresentablePredictor):
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _split_silence(entry: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The entry up to its last observed step, and how many steps follow that one."""
+    observed = np.flatnonzero(np.isfinite(entry["target"]).any(axis=0))
+    length = entry["target"].shape[1]
+    silence = length - 1 - int(observed[-1])
+    return (
+        (truncate(entry, length - silence, keep_future=10**9), silence) if silence else (entry, 0)
+    )
 
 
 __all__ = ["GenerativePredictor", "NonFiniteForecastError"]

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
-from tsdiff.datasets import DataError, from_frame, rolling_windows, validate_entries
+from tsdiff.datasets import DataError, rolling_windows
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.windows import truncate
 from tsdiff.estimators.model import DataFacts, ForecastModel
@@ -33,10 +32,10 @@ from tsdiff.transforms import (
 )
 from tsdiff.transforms.lags import same_frequency
 
-# Held out for validation when nothing else is said: a tenth of the shortest series, or a fifth
-# if a tenth has no room for one window.
-_HOLDOUTS = (0.1, 0.2)
-_MOST_WINDOWS = 20
+# Held out for validation when nothing else is said: a tenth of the shortest series, or more if
+# that has no room for one window.
+_HOLDOUTS = (0.1, 0.2, 0.34)
+_FEWEST_WINDOWS, _MOST_WINDOWS = 3, 20
 # Pseudo-counts that are tried, as shares of the context length.
 _PRIOR_SHARES = (0.05, 0.15, 0.5, 1.5, 5.0, 50.0)
 _HUBER = 2.0
@@ -63,13 +62,37 @@ class ValidationSet:
     observed: Tensor
 
 
-def as_entries(data: Any, freq: str | None = None) -> list[dict[str, Any]]:
-    """Validated entries of a GluonTS data set, a DataFrame, or a benchmark's ``train``."""
-    if isinstance(data, pd.DataFrame):
-        return from_frame(data, freq=freq)
-    if isinstance(data, pd.Series):
-        return from_frame(data.to_frame(), freq=freq)
-    return validate_entries(data)
+def align_dimensions(entries: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Entries with their dimensions in the order of ``names``.
+
+    Entries that name no dimensions, or were trained on without names, are taken as they are.
+
+    Raises
+    ------
+    DataError
+        If an entry names other dimensions.
+    """
+    if names == default_names(len(names)):
+        return entries
+    return [_align(entry, names) for entry in entries]
+
+
+def _align(entry: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    theirs = tuple(str(name) for name in entry.get("dimension_names", names))
+    if theirs == names or len(theirs) != len(names):
+        return entry  # a wrong number is refused with the other checks
+    if set(theirs) != set(names):
+        raise DataError(
+            f"the data have the dimensions {', '.join(theirs)}, and the model was trained on "
+            f"{', '.join(names)}: rename or select the columns"
+        )
+    order = [theirs.index(name) for name in names]
+    return entry | {"target": entry["target"][order], "dimension_names": list(names)}
+
+
+def default_names(count: int) -> tuple[str, ...]:
+    """Names of dimensions that came without."""
+    return tuple(str(i) for i in range(count))
 
 
 def gather_facts(
@@ -119,7 +142,7 @@ def gather_facts(
         scaling=scaling,
         linear=linear,
     )
-    names = first.get("dimension_names") or [str(i) for i in range(target_dim)]
+    names = first.get("dimension_names") or default_names(target_dim)
     return DataFacts(
         target_dim=target_dim,
         freq=found,
@@ -143,15 +166,18 @@ def hold_out(
 ) -> list[dict[str, Any]]:
     """Rolling validation windows at the end of the training data; empty if there's no room.
 
-    By default as many windows as fit into a tenth of the shortest series, at most twenty.
+    By default as many windows as fit into a tenth of the shortest series, at most twenty; of
+    short series, three windows that overlap, in up to a third of the data.
     """
-    if num_windows is None:
-        shortest = min(entry["target"].shape[1] for entry in entries)
-        rooms = [int(share * shortest) // horizon for share in _HOLDOUTS]
-        num_windows = min(_MOST_WINDOWS, next(filter(None, rooms), 0))
-    if num_windows == 0:
-        return []
-    return rolling_windows(entries, horizon, num_windows)
+    if num_windows is not None:
+        return rolling_windows(entries, horizon, num_windows) if num_windows else []
+    shortest = min(entry["target"].shape[1] for entry in entries)
+    for share in _HOLDOUTS:
+        room = int(share * shortest)
+        if room >= _FEWEST_WINDOWS * horizon:
+            return rolling_windows(entries, horizon, min(_MOST_WINDOWS, room // horizon))
+    stride = (room - horizon) // (_FEWEST_WINDOWS - 1)
+    return rolling_windows(entries, horizon, _FEWEST_WINDOWS, stride) if stride > 0 else []
 
 
 @business_day_periods()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tsdiff import solvers
@@ -58,10 +59,30 @@ def configuration(predictor: GenerativePredictor) -> dict[str, Any]:
 def save(predictor: GenerativePredictor, folder: Path) -> None:
     """Write both files; the configuration last, so that it is there only if all is."""
     config = configuration(predictor) | {"history": predictor.history}
-    text = json.dumps(config, indent=2)
+    text = json.dumps(config, indent=2) + "\n"
+    _refuse_to_overwrite(folder / CONFIG)
     tensors = {name: t.cpu().contiguous() for name, t in predictor.model.state_dict().items()}
-    save_file(tensors, folder / TENSORS)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    # No moment at which the configuration of one model stands beside the tensors of another.
+    (folder / CONFIG).unlink(missing_ok=True)
+    for name, write in (
+        (TENSORS, lambda path: save_file(tensors, path)),
+        (CONFIG, lambda path: path.write_text(text, encoding="utf-8")),
+    ):
+        part = folder / f".{name}.part"
+        write(part)
+        part.replace(folder / name)
+
+
+def _refuse_to_overwrite(path: Path) -> None:
+    """Another model may be replaced; somebody else's file of the same name may not."""
+    if not path.exists():
+        return
+    try:
+        ours = {"format", "estimator", "data"} <= json.loads(path.read_text("utf-8")).keys()
+    except (ValueError, AttributeError):
+        ours = False
+    if not ours:
+        raise SavedModelError(f"{path} is not of ours and would be overwritten: save elsewhere")
 
 
 def load(folder: Path) -> GenerativePredictor:
@@ -101,7 +122,14 @@ def load(folder: Path) -> GenerativePredictor:
     parameters = {name: _from_json(value) for name, value in config["parameters"].items()}
     estimator = ESTIMATORS[kind](**parameters)
     model = estimator.build_model(DataFacts(**data))
-    model.load_state_dict(load_file(folder / TENSORS))
+    try:
+        model.load_state_dict(load_file(folder / TENSORS))
+    except (SafetensorError, RuntimeError) as error:
+        size = (folder / TENSORS).stat().st_size
+        raise SavedModelError(
+            f"{folder / TENSORS} ({size} bytes) is damaged or belongs to another model: copy or "
+            "save it again"
+        ) from error
     return GenerativePredictor(estimator, model, config.get("history"))
 
 

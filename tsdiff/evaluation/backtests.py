@@ -14,12 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from gluonts.model.estimator import Estimator
 from gluonts.model.forecast import Forecast, SampleForecast
 from gluonts.model.predictor import Predictor
 
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.entries import DataEntry
+from tsdiff.datasets.frames import as_entries
 from tsdiff.datasets.windows import rolling_windows, split_window, truncate
 from tsdiff.evaluation.scores import Evaluation, score_samples
 
@@ -28,7 +30,7 @@ __all__ = ["backtest", "evaluate", "score_forecasts"]
 
 def evaluate(
     predictor: Predictor,
-    dataset: Iterable[DataEntry],
+    dataset: Iterable[DataEntry] | pd.DataFrame,
     *,
     num_samples: int = 100,
     seed: int = 0,
@@ -43,13 +45,14 @@ def evaluate(
     predictor
         Any GluonTS predictor that gives sample forecasts.
     dataset
-        Windows: entries whose last ``predictor.prediction_length`` steps are the truth.
+        Windows: entries whose last ``predictor.prediction_length`` steps are the truth, or a
+        DataFrame of which the same holds.
     num_samples
         Joint samples per forecast.
     seed
         Handed to the predictor where its ``predict`` has a ``seed``.
     name
-        Name in tables; the predictor's class by default.
+        Name in tables; by default the predictor's ``name``, or its class.
     keep_forecasts
         Keep forecasts and entries in the result, to plot them.
     **predict_kwargs
@@ -82,7 +85,7 @@ def evaluate(
             f"the predictor skips lead_time={predictor.lead_time} steps before its forecast; only "
             "forecasts that start right after the history can be scored here"
         )
-    windows = list(dataset)
+    windows = _entries(dataset)
     histories = [split_window(entry, predictor.prediction_length)[0] for entry in windows]
     arguments = _accepted_arguments(predictor, num_samples, seed, predict_kwargs)
     began = time.perf_counter()
@@ -92,7 +95,7 @@ def evaluate(
         forecasts,
         windows,
         predictor.prediction_length,
-        name=name or type(predictor).__name__,
+        name=name or getattr(predictor, "name", type(predictor).__name__),
         seed=seed,
         seconds=seconds,
         keep_forecasts=keep_forecasts,
@@ -168,7 +171,7 @@ def score_forecasts(
 
 def backtest(
     model: Predictor | Estimator,
-    entries: Sequence[DataEntry],
+    entries: Sequence[DataEntry] | pd.DataFrame,
     *,
     num_windows: int,
     prediction_length: int | None = None,
@@ -182,7 +185,7 @@ def backtest(
     model
         A predictor, or an estimator: it is trained once, on what lies before the first window.
     entries
-        Whole series.
+        Whole series, or a DataFrame.
     num_windows
         Windows per series.
     prediction_length
@@ -215,13 +218,18 @@ def backtest(
             f"prediction_length={prediction_length}, but the model forecasts {length} steps: build "
             "the model for the length you want to score"
         )
-    windows = rolling_windows(list(entries), length, num_windows, stride)  # type: ignore[arg-type]
+    entries = _entries(entries)
+    windows = rolling_windows(entries, length, num_windows, stride)  # type: ignore[arg-type]
     if isinstance(model, Estimator):
         reach = length + (num_windows - 1) * (length if stride is None else stride)
         training = [truncate(entry, np.shape(entry["target"])[-1] - reach) for entry in entries]
-        evaluate_kwargs.setdefault("name", type(model).__name__)
-        model = model.train(training)
+        estimator, model = model, model.train(training)
+        evaluate_kwargs.setdefault("name", getattr(model, "name", type(estimator).__name__))
     return evaluate(model, windows, **evaluate_kwargs)
+
+
+def _entries(data: Iterable[DataEntry] | pd.DataFrame) -> list[DataEntry]:
+    return as_entries(data) if isinstance(data, pd.DataFrame) else list(data)
 
 
 @business_day_periods()

@@ -1,9 +1,11 @@
 """Which simple forecast is strong on a data set, and hence which coordinates to work in.
 
-Last value, seasonal value and level compete, each as it is and with a ridge correction of its
-own lags or of all dimensions', at several penalties. Each is fitted on the first four fifths of
-the training data and judged on the last fifth by what counts: the error of its mean forecast
-over the whole horizon, rolled out step by step. The winner is fitted again on all of them.
+Last value, seasonal value and level have nothing to be fitted: they compete over the whole of the
+training data, and the last value stays unless another errs clearly less, since a stretch of a
+random walk easily looks like a level. The winner may then be given a ridge correction, by its own
+lags or by all dimensions', at several penalties: each is fitted on the first four fifths and judged
+on the last fifth by what counts, the error of its mean forecast over the whole horizon, rolled out
+step by step. The best is fitted again on everything.
 """
 
 from __future__ import annotations
@@ -29,8 +31,11 @@ _LARGEST_JOINT = 400
 _PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 _ORIGINS = 64
 _HELD_OUT = 0.2
-# A correction must lower the error by this share, or the plain reference stays.
+# A reference other than the last value, and a correction, must lower the error by these shares.
+_CLEARLY = 0.05
 _WORTHWHILE = 0.02
+# A correction needs so many steps per column.
+_STEPS_PER_COLUMN = 10
 _OUTLIER = 6.0
 
 
@@ -75,38 +80,48 @@ def choose_coordinates(
         "auto", or what is already decided.
     """
     longest = max(series, key=len)
-    dims = longest.target.shape[1]
-    if scaling == "auto":
-        names = {
-            "last": "whitened" if dims <= _LARGEST_WHITENED else "increment",
-            "season": "whitened_seasonal" if dims <= _LARGEST_WHITENED else "seasonal",
-            "level": "whitened_level" if dims <= _LARGEST_WHITENED else "standard",
-        }
-        if season == 1:
-            del names["season"]
-        scalings = list(names.values())
-    else:
-        scalings = [scaling]
-    reach = max(context_length, season, max(lags) + 1)
-    split = int(len(longest) * (1.0 - _HELD_OUT))
-    room = split > 2 * reach and len(longest) - split >= horizon
-    if not room:
-        return Choice(scalings[0], None, 0.0)
-
-    longest = _with_standard_covariates(longest, split)
+    # Of short data, the level is taken over what there is.
+    context_length = min(context_length, max(1, len(longest) // 3))
     problem = _Problem(longest, horizon, context_length, season, tuple(lags))
-    errors: dict[Choice, float] = {}
-    for name in scalings:
-        spread = SCALINGS[name][1]
-        structures = _structures(linear, dims) if spread in ("std", "covariance") else ()
-        errors |= _judge(problem, name, structures, split, only=linear)
+    if scaling == "auto":
+        scaling = _strongest_reference(problem)
+    plain = Choice(scaling, None, 0.0)
+    structures = _structures(linear, longest.target.shape[1])
+    if SCALINGS[scaling][1] not in ("std", "covariance") or not structures:
+        return plain
+    errors = _judge(problem, scaling, structures)
+    if not errors:
+        return plain
     best = min(errors, key=errors.__getitem__)
-    plain = [choice for choice in errors if choice.structure is None]
-    if linear == "auto" and plain:
-        best_plain = min(plain, key=errors.__getitem__)
-        if errors[best] > (1.0 - _WORTHWHILE) * errors[best_plain]:
-            return best_plain
+    if linear == "auto" and errors[best] > (1.0 - _WORTHWHILE) * errors[plain]:
+        return plain
+    if linear != "auto" and best == plain:
+        del errors[plain]
+        best = min(errors, key=errors.__getitem__)
     return best
+
+
+def _strongest_reference(problem: _Problem) -> str:
+    """The scaling of the plain reference that forecasts the training data best."""
+    length, dims = len(problem.series), problem.series.target.shape[1]
+    whitened = dims <= _LARGEST_WHITENED
+    last = "whitened" if whitened else "increment"
+    others = {
+        "whitened_level" if whitened else "standard": problem.context_length,
+        "whitened_seasonal" if whitened else "seasonal": problem.season,
+    }
+    if problem.season == 1:
+        del others["whitened_seasonal" if whitened else "seasonal"]
+    first = max(problem.context_length, problem.season)
+    if length - problem.horizon <= first:
+        return last
+
+    def error(scaling: str) -> float:
+        coordinates = _candidate(problem, *SCALINGS[scaling], None)
+        return _rollout_error(problem, coordinates, first)
+
+    best = min(others, key=error)
+    return best if error(best) < (1.0 - _CLEARLY) * error(last) else last
 
 
 def fit_linear(
@@ -158,18 +173,23 @@ def _structures(linear: str, dims: int) -> tuple[Structure, ...]:
     return ("own", "all") if 1 < dims <= _LARGEST_JOINT else ("own",)
 
 
-def _judge(
-    problem: _Problem, scaling: str, structures: Sequence[Structure], split: int, *, only: str
-) -> dict[Choice, float]:
+def _judge(problem: _Problem, scaling: str, structures: Sequence[Structure]) -> dict[Choice, float]:
+    """Errors of the plain reference and its corrections on the last fifth; none without room."""
+    length, (dims, num_features) = len(problem.series), _widths(problem.series)
+    split = min(int(length * (1.0 - _HELD_OUT)), length - problem.horizon)
+    if split < 2:
+        return {}
+    problem = replace(problem, series=_with_standard_covariates(problem.series, split))
     reference, spread = SCALINGS[scaling]
     errors: dict[Choice, float] = {}
-    if only in ("auto", "none") or not structures:
-        coordinates = _candidate(problem, reference, spread, None)
-        errors[Choice(scaling, None, 0.0)] = _rollout_error(problem, coordinates, split)
     for structure in structures:
         coordinates = _candidate(problem, reference, spread, structure)
         assert coordinates.linear is not None
-        features = problem.series.features[: len(problem.series)]
+        columns = 1 + num_features + len(problem.lags) + (dims if structure == "all" else 0)
+        first = max(problem.context_length, coordinates.reach)
+        if split - first < _STEPS_PER_COLUMN * columns:
+            continue
+        features = problem.series.features[:length]
         design = _regression(coordinates, problem.series, features, problem.context_length, split)
         for penalty, solution in zip(
             _PENALTIES, ridge_path(*design, structure, _PENALTIES), strict=True
@@ -177,13 +197,21 @@ def _judge(
             coordinates.linear.set_weights(solution)
             error = _rollout_error(problem, coordinates, split)
             errors[Choice(scaling, structure, penalty)] = error
+    if errors:
+        coordinates = _candidate(problem, reference, spread, None)
+        errors[Choice(scaling, None, 0.0)] = _rollout_error(problem, coordinates, split)
     return errors
+
+
+def _widths(series: Series) -> tuple[int, int]:
+    """D and F."""
+    return series.target.shape[1], series.features.shape[1]
 
 
 def _candidate(
     problem: _Problem, reference: Reference, spread: Spread, structure: Structure | None
 ) -> Coordinates:
-    dims, num_features = problem.series.target.shape[1], problem.series.features.shape[1]
+    dims, num_features = _widths(problem.series)
     linear = structure and LinearCorrection(dims, num_features, problem.lags, structure)
     coordinates = Coordinates(reference, spread, dims, problem.season, linear or None)
     set_size(coordinates, [problem.series])
@@ -236,16 +264,17 @@ def _with_standard_covariates(series: Series, split: int) -> Series:
     return replace(series, features=features.astype(np.float32))
 
 
-def _rollout_error(problem: _Problem, coordinates: Coordinates, split: int) -> float:
-    """Mean absolute error of the rolled-out mean forecast, of each dimension and of the sum.
+def _rollout_error(problem: _Problem, coordinates: Coordinates, first: int) -> float:
+    """Mean absolute error of the mean forecasts that are rolled out from step ``first`` on.
 
-    Each is relative to the standard deviation of its increments, so that all count alike.
+    Of each dimension and of the sum, in units of the standard deviation of its increments, so
+    that all count alike.
     """
     series, horizon = problem.series, problem.horizon
     values = torch.from_numpy(series.target)
     features = torch.from_numpy(series.features)
     origins = torch.from_numpy(
-        np.unique(np.linspace(split, len(series) - horizon, _ORIGINS).astype(int))
+        np.unique(np.linspace(first, len(series) - horizon, _ORIGINS).astype(int))
     )
     level = _rolling_level(values, problem.context_length)[origins.clamp_max(len(series) - 1)]
     path: list[Tensor] = []

@@ -1,0 +1,159 @@
+"""What ``predict`` makes of data as people have them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tsdiff
+from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
+from tsdiff.estimators import SavedModelError
+
+FlowMatching = tsdiff.FlowMatchingEstimator
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return FlowMatching(**SMALL).fit(frame(random_walk()), progress=False)
+
+
+def test_columns_are_matched_by_name(trained):
+    table = frame(random_walk())
+    usual = trained.predict(table, quantiles=[0.5])
+    shuffled = trained.predict(table[["x2", "x0", "x1"]], quantiles=[0.5])
+    pd.testing.assert_frame_equal(shuffled, usual)
+    with pytest.raises(tsdiff.DataError, match="have the dimensions x0, x1, zz, and the model"):
+        trained.predict(table.rename(columns={"x2": "zz"}))
+    unnamed = [entry(random_walk())]
+    assert np.isfinite(samples_of(trained, unnamed)).all()
+
+
+@pytest.mark.parametrize(
+    ("freq", "expected"),
+    [
+        ("ME", ["2033-05-31", "2033-06-30", "2033-07-31", "2033-08-31"]),
+        ("MS", ["2033-05-01", "2033-06-01", "2033-07-01", "2033-08-01"]),
+        ("6h", ["2020-02-10 00:30", "2020-02-10 06:30", "2020-02-10 12:30", "2020-02-10 18:30"]),
+    ],
+)
+def test_times_continue_the_index(freq, expected):
+    start = "2020-01-01 00:30" if freq == "6h" else "2020-01-01"
+    index = pd.date_range(start, periods=160, freq=freq)
+    table = pd.DataFrame(random_walk().T, index=index, columns=["a", "b", "c"])
+    predictor = FlowMatching(**SMALL | {"max_epochs": 1}).fit(table, progress=False)
+    times = predictor.predict(table, num_samples=5, quantiles=[0.5])["time"].unique()
+    assert list(pd.DatetimeIndex(times)) == list(pd.DatetimeIndex(expected))
+
+
+def test_forecasts_widen_with_the_silence_before_them():
+    target = random_walk(400, 2)
+    options = SMALL | {"scaling": "whitened", "max_epochs": 1}
+    predictor = FlowMatching(**options).fit([entry(target)], progress=False)
+    spreads = {}
+    for silence in (0, 5, 20):
+        data = target.copy()
+        if silence:
+            data[:, -silence:] = np.nan
+        (forecast,) = predictor.predict([entry(data)], num_samples=800)
+        assert forecast.start_date == entry(target)["start"] + 400
+        assert forecast.samples.shape == (800, 4, 2)
+        spreads[silence] = forecast.samples[:, 0].std(0).mean()
+    # A random walk's variance grows with the steps since it was last seen.
+    assert spreads[5] / spreads[0] == pytest.approx(np.sqrt(6), rel=0.25)
+    assert spreads[20] / spreads[0] == pytest.approx(np.sqrt(21), rel=0.25)
+
+
+def test_more_samples_than_a_chunk(trained):
+    many = samples_of(trained, [entry(random_walk())], num_samples=1003)
+    assert many.shape == (1, 1003, 4, 3)
+    assert len(np.unique(many[0, :, 0, 0])) == 1003
+
+
+@pytest.mark.parametrize("quantiles", [0.5, [], [0.0, 0.5], [1.5], "median"])
+def test_quantiles_that_are_none(trained, quantiles):
+    with pytest.raises(ValueError, match="levels between 0 and 1"):
+        trained.predict(frame(random_walk()), quantiles=quantiles)
+
+
+def test_data_frames_are_scored_as_they_are(trained):
+    table = frame(random_walk())
+    result = tsdiff.evaluate(trained, table)
+    assert result.name == "flow matching"
+    assert (
+        result["crps_sum"].value
+        == tsdiff.evaluate(trained, tsdiff.from_frame(table))["crps_sum"].value
+    )
+    again = tsdiff.backtest(FlowMatching(**SMALL), table, num_windows=2)
+    assert again.num_windows == 2
+
+
+def test_what_is_no_data_says_what_would_be():
+    with pytest.raises(TypeError, match=r"got a str: use tsdiff\.read_series"):
+        FlowMatching(**SMALL).fit("data.csv")
+    with pytest.raises(TypeError, match="got a ndarray"):
+        FlowMatching(**SMALL).fit(random_walk())
+
+
+def test_too_short_to_validate_is_left_untrained_and_says_so():
+    short = [entry(random_walk(14))]
+    with pytest.warns(UserWarning, match="too short to hold out"):
+        predictor = FlowMatching(**SMALL).fit(short, progress=False)
+    assert predictor.history == []
+    assert np.isfinite(samples_of(predictor, short)).all()
+    trained = FlowMatching(**SMALL | {"num_validation_windows": 0}).fit(short, progress=False)
+    assert len(trained.history) == SMALL["max_epochs"]
+
+
+@pytest.mark.parametrize("length", [24, 40, 72, 120])
+def test_few_seasons_are_forecast_with_honest_intervals(length):
+    """Ordinary business data: monthly, two series, a yearly season and noise."""
+    covered = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        wave = 10 + 3 * np.sin(2 * np.pi * np.arange(length + 6) / 12)
+        values = wave + rng.standard_normal((2, length + 6))
+        data = [entry(values[:, :length], freq="M")]
+        estimator = FlowMatching(prediction_length=6, max_epochs=3, num_batches_per_epoch=10)
+        low, high = np.quantile(
+            samples_of(estimator.fit(data, progress=False), data, num_samples=200)[0],
+            [0.1, 0.9],
+            axis=0,
+        )
+        truth = values[:, length:].T
+        covered.append(((low <= truth) & (truth <= high)).mean())
+    assert 0.6 < np.mean(covered) < 0.97
+
+
+def test_lags_and_contexts_longer_than_the_data_are_refused():
+    with pytest.raises(tsdiff.DataError, match="longest of lags is 500"):
+        FlowMatching(**SMALL | {"lags": (1, 500)}).fit([entry(random_walk())])
+    with pytest.raises(tsdiff.DataError, match="context_length is 10000"):
+        FlowMatching(**SMALL | {"context_length": 10_000}).fit([entry(random_walk())])
+
+
+def test_a_validation_without_a_value_never_wins():
+    options = SMALL | {"learning_rate": 1e3, "num_batches_per_epoch": 3, "max_epochs": 1}
+    predictor = FlowMatching(**options).fit([entry(random_walk())], progress=False)
+    assert np.isfinite(samples_of(predictor, [entry(random_walk())])).all()
+
+
+def test_damaged_and_foreign_files(trained, tmp_path):
+    trained.save(tmp_path)
+    trained.save(tmp_path)  # a model may replace a model
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(SavedModelError, match=r"1000 bytes\) is damaged"):
+        tsdiff.load(tmp_path)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "config.json").write_text('{"mine": 1}')
+    with pytest.raises(SavedModelError, match="would be overwritten"):
+        trained.save(foreign)
+    assert (foreign / "config.json").read_text() == '{"mine": 1}'
+
+
+def test_a_predictor_says_what_it_is(trained):
+    assert repr(trained) == (
+        "<GenerativePredictor: flow matching, 3 dimensions, freq 'D', 4 steps ahead>"
+    )

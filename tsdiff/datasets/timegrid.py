@@ -70,8 +70,9 @@ def to_regular_periods(
         lacking = int((steps[gaps] // size - 1).sum())
         raise DataError(
             f"{label} has gaps: at frequency {periods.freqstr!r}, {periods[place] + 1} lacks after "
-            f"{times[place]} ({lacking} times lack in {gaps.size} places). fill_gaps=True inserts "
-            "them as missing values; or give another freq"
+            f"{times[place]} ({lacking} times lack in {gaps.size} places). "
+            "tsdiff.from_frame(df, fill_gaps=True), or --fill-gaps on the command line, inserts them "
+            "as missing values; or give another freq"
         )
     return periods
 
@@ -86,8 +87,8 @@ def _to_times_or_periods(index: pd.Index, label: str) -> pd.DatetimeIndex | pd.P
         times = index
     elif pd.api.types.is_numeric_dtype(index):
         raise DataError(
-            f"the index of {label} holds numbers, not times: name the column of the times by "
-            "time_column, or set a DatetimeIndex"
+            f"the index of {label} holds numbers, not times: set a DatetimeIndex, or name the column "
+            "of the times: tsdiff.from_frame(df, time_column=...), --time-column on the command line"
         )
     else:
         try:

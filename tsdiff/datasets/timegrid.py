@@ -71,8 +71,8 @@ def to_regular_periods(
         raise DataError(
             f"{label} has gaps: at frequency {periods.freqstr!r}, {periods[place] + 1} lacks after "
             f"{times[place]} ({lacking} times lack in {gaps.size} places). "
-            "tsdiff.from_frame(df, fill_gaps=True), or --fill-gaps on the command line, inserts them "
-            "as missing values; or give another freq"
+            "tsdiff.from_frame(df, fill_gaps=True), or --fill-gaps on the command line, inserts "
+            "them as missing values; or give another freq"
         )
     return periods
 
@@ -87,8 +87,9 @@ def _to_times_or_periods(index: pd.Index, label: str) -> pd.DatetimeIndex | pd.P
         times = index
     elif pd.api.types.is_numeric_dtype(index):
         raise DataError(
-            f"the index of {label} holds numbers, not times: set a DatetimeIndex, or name the column "
-            "of the times: tsdiff.from_frame(df, time_column=...), --time-column on the command line"
+            f"the index of {label} holds numbers, not times: set a DatetimeIndex, or name the "
+            "column of the times by tsdiff.from_frame(df, time_column=...) or, on the command "
+            "line, --time-column"
         )
     else:
         try:

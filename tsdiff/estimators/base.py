@@ -80,7 +80,8 @@ class GenerativeEstimator(Estimator):
     batch_size, num_batches_per_epoch, max_epochs
         Windows per update, updates per epoch, and the most epochs.
     learning_rate, weight_decay, gradient_clip
-        Of AdamW, with a short warm-up and a cosine decay; the clip is on the norm.
+        Of AdamW, with a short warm-up and a cosine decay; the clip is on the norm. Weights decay
+        strongly, towards the simple forecast that zero stands for.
     ema_decay
         Decay of the averaged weights, which are the ones used.
     patience
@@ -120,7 +121,7 @@ class GenerativeEstimator(Estimator):
     num_batches_per_epoch: int = 50
     max_epochs: int = 40
     learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
+    weight_decay: float = 1.0
     gradient_clip: float = 1.0
     ema_decay: float = 0.99
     patience: int = 6

@@ -147,7 +147,14 @@ def test_an_interrupt_exits_quietly_and_leaves_a_checkpoint(table: Path, tmp_pat
     command = [sys.executable, "-c", "from tsdiff.cli import main; main()", "train", str(table)]
     command += ["--prediction-length", "5", "--output", str(tmp_path), *small(), "--quiet"]
     command += ["--epochs", "100000", "--set", "patience=100000", "--set", "ema_decay=0.5"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=ENVIRONMENT, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        text=True,
+        # A test run in the background of a shell is deaf to interrupts, and so are its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         while process.poll() is None and not (tmp_path / "checkpoints" / "last.ckpt").exists():
             time.sleep(0.05)

@@ -157,3 +157,31 @@ def test_a_predictor_says_what_it_is(trained):
     assert repr(trained) == (
         "<GenerativePredictor: flow matching, 3 dimensions, freq 'D', 4 steps ahead>"
     )
+
+
+def test_the_order_of_columns_has_no_say_in_scores(trained):
+    table = frame(random_walk())
+    shuffled = table[["x2", "x0", "x1"]]
+    usual = next(trained.predict(table)).samples
+    np.testing.assert_array_equal(next(trained.predict(shuffled)).samples, usual[..., [2, 0, 1]])
+    for score in ("crps", "energy_score", "crps_sum"):
+        one, other = (tsdiff.evaluate(trained, data)[score].value for data in (table, shuffled))
+        assert one == pytest.approx(other, rel=1e-12)
+
+
+def test_columns_that_are_numbers_are_names_too():
+    table = frame(random_walk()).set_axis([0, 1, 2], axis=1)
+    predictor = FlowMatching(**SMALL).fit(table, progress=False)
+    usual = next(predictor.predict(table)).samples
+    shuffled = next(predictor.predict(table[[2, 0, 1]])).samples
+    np.testing.assert_array_equal(shuffled, usual[..., [2, 0, 1]])
+
+
+def test_the_order_of_columns_has_no_say_in_validation():
+    table = frame(random_walk())
+    train, estimator = table.iloc[:-8], FlowMatching(**SMALL)
+    one, other = (
+        estimator.fit(train, validation, progress=False)
+        for validation in (table, table[["x2", "x0", "x1"]])
+    )
+    assert one.history == other.history

@@ -204,11 +204,13 @@ class GenerativeEstimator(Estimator):
 
         checks.check_parameters(self)
         entries = as_entries(data, self.freq)
+        names = prepare.names_of(entries[0])
+        entries = prepare.align_dimensions(entries, names)
         horizon = self.prediction_length
         if validation_data is None:
             held_out = prepare.hold_out(entries, horizon, self.num_validation_windows)
         else:
-            held_out = as_entries(validation_data, self.freq)
+            held_out = prepare.align_dimensions(as_entries(validation_data, self.freq), names)
         training_entries = prepare.cut_before(entries, held_out, horizon)
         facts = prepare.gather_facts(
             entries,

@@ -111,7 +111,8 @@ class GenerativePredictor(RepresentablePredictor):
         Returns
         -------
         Iterator of SampleForecast, or DataFrame
-            Samples are ``[num_samples, prediction_length, D]``.
+            Samples are ``[num_samples, prediction_length, D]``, their dimensions in the order
+            of the series they continue; a DataFrame's in the order that was trained on.
 
         Raises
         ------
@@ -127,13 +128,13 @@ class GenerativePredictor(RepresentablePredictor):
             checks.positive_integer(name, value)
         if quantiles is not None:
             checks.check_quantiles(quantiles)
-        entries = as_entries(dataset, self.facts.freq)
-        entries = prepare.align_dimensions(entries, self.facts.dimension_names)
+        given = as_entries(dataset, self.facts.freq)
+        entries = prepare.align_dimensions(given, self.facts.dimension_names)
         checks.check_compatible(entries, self.facts, future=self.prediction_length)
         sampler = {"solver": solver, "num_steps": num_steps, "grid": grid}
         forecasts = self._forecasts(entries, num_samples, sampler, seed, batch_size, device)
         if quantiles is None:
-            return forecasts
+            return map(self._in_order_of, given, forecasts)
         table = to_frame(
             list(forecasts), quantiles=list(quantiles), dimension_names=self.facts.dimension_names
         )
@@ -193,6 +194,13 @@ class GenerativePredictor(RepresentablePredictor):
             with business_day_periods():
                 start = one.start + len(one) + silence
             yield SampleForecast(mine, start, item_id=one.item_id)
+
+    def _in_order_of(self, entry: dict[str, Any], forecast: SampleForecast) -> SampleForecast:
+        """A forecast whose dimensions stand as the entry's do, to be compared with it."""
+        mine, theirs = self.facts.dimension_names, prepare.names_of(entry)
+        if theirs != mine and set(theirs) == set(mine):
+            forecast.samples = forecast.samples[..., [mine.index(name) for name in theirs]]
+        return forecast
 
     def save(self, path: str | Path) -> None:
         """Write the model to a folder: ``config.json`` and ``model.safetensors``, no pickle."""

@@ -72,22 +72,28 @@ def align_dimensions(entries: list[dict[str, Any]], names: tuple[str, ...]) -> l
     DataError
         If an entry names other dimensions.
     """
-    if names == default_names(len(names)):
-        return entries
     return [_align(entry, names) for entry in entries]
 
 
 def _align(entry: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    theirs = tuple(str(name) for name in entry.get("dimension_names", names))
+    theirs = names_of(entry)
     if theirs == names or len(theirs) != len(names):
         return entry  # a wrong number is refused with the other checks
     if set(theirs) != set(names):
+        if default_names(len(names)) in (names, theirs):
+            return entry
         raise DataError(
             f"the data have the dimensions {', '.join(theirs)}, and the model was trained on "
             f"{', '.join(names)}: rename or select the columns"
         )
     order = [theirs.index(name) for name in names]
     return entry | {"target": entry["target"][order], "dimension_names": list(names)}
+
+
+def names_of(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Names of an entry's dimensions, made up where it has none."""
+    names = entry.get("dimension_names") or default_names(entry["target"].shape[0])
+    return tuple(str(name) for name in names)
 
 
 def default_names(count: int) -> tuple[str, ...]:
@@ -142,7 +148,6 @@ def gather_facts(
         scaling=scaling,
         linear=linear,
     )
-    names = first.get("dimension_names") or default_names(target_dim)
     return DataFacts(
         target_dim=target_dim,
         freq=found,
@@ -157,7 +162,7 @@ def gather_facts(
         num_dynamic_real=len(dynamic),
         num_static_real=len(np.asarray(first.get("feat_static_real", ()))),
         cardinalities=tuple(int(column.max()) + 1 for column in np.stack(categories).T),
-        dimension_names=tuple(str(name) for name in names),
+        dimension_names=names_of(first),
     )
 
 

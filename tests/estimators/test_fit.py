@@ -12,10 +12,11 @@ import torch
 import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
 from tsdiff.datasets import as_entries, rolling_windows
-from tsdiff.estimators import SavedModelError, prepare
+from tsdiff.estimators import GenerativePredictor, SavedModelError, prepare
 from tsdiff.estimators.lightning_module import ensemble_crps_sum
 from tsdiff.estimators.training import CheckpointError, TrainingDivergedError
 from tsdiff.solvers import DDIM, EulerMaruyama
+from tsdiff.transforms import WindowSampler, load_series
 
 FlowMatching = tsdiff.FlowMatchingEstimator
 
@@ -134,9 +135,10 @@ def test_untrained_model_is_the_joint_random_walk():
     target = (factor @ rng.standard_normal((2, 2000))).cumsum(axis=1)
     estimator = FlowMatching(prediction_length=5, num_validation_windows=0, scaling="whitened")
     entries = as_entries([entry(target)])
+    series = load_series(entries, "D", 0)
     facts = prepare.gather_facts(
         entries,
-        entries,
+        series,
         prediction_length=5,
         freq=None,
         context_length=500,
@@ -145,10 +147,6 @@ def test_untrained_model_is_the_joint_random_walk():
         linear="none",
     )
     model = estimator.build_model(facts)
-    from tsdiff.estimators import GenerativePredictor
-    from tsdiff.transforms import WindowSampler, load_series
-
-    series = load_series(entries, facts.freq, 0)
     prepare.fit_statistics(model, series, WindowSampler(series, model.past_length, 5), 0)
     drawn = samples_of(GenerativePredictor(estimator, model), entries, num_samples=4000)[0]
     change = drawn - target[:, -1]

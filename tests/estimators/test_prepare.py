@@ -59,7 +59,7 @@ def _facts(entries: list[dict], freq: str | None = None, **options) -> DataFacts
     settings = {"scaling": "auto", "linear": "none"} | options
     return prepare.gather_facts(
         entries,
-        entries,
+        load_series(entries, entries[0]["start"].freqstr, 0),
         prediction_length=4,
         freq=freq,
         context_length=12,

@@ -212,9 +212,10 @@ class GenerativeEstimator(Estimator):
         else:
             held_out = prepare.align_dimensions(as_entries(validation_data, self.freq), names)
         training_entries = prepare.cut_before(entries, held_out, horizon)
+        series = load_series(training_entries, entries[0]["start"].freqstr, 0)
         facts = prepare.gather_facts(
             entries,
-            training_entries,
+            series,
             prediction_length=horizon,
             freq=self.freq,
             context_length=self.context_length,
@@ -224,7 +225,6 @@ class GenerativeEstimator(Estimator):
         )
         checks.check_compatible(held_out, facts, needed=horizon + 1)
         checks.check_lengths(self, training_entries)
-        series = load_series(training_entries, facts.freq, 0)
         model = self.build_model(facts)
         sampler = WindowSampler(series, model.past_length, horizon)
         prepare.fit_statistics(model, series, sampler, self.seed)

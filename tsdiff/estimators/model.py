@@ -120,11 +120,11 @@ class ForecastModel(nn.Module):
         loss = self.decoder.loss(events, context, generator=generator)
         return (loss * known).sum() / known.sum().clamp_min(1.0)
 
-    def future_residuals(self, window: Window) -> tuple[Tensor, Tensor]:
-        """Residuals to be modelled and their mask, ``[B · T, 1, D]`` each."""
-        z, known, _ = self._residuals(window)
+    def future_residuals(self, window: Window) -> tuple[Tensor, Tensor, Frame]:
+        """Residuals to be modelled and their mask, ``[B · T, 1, D]`` each, and their frame."""
+        z, known, frame = self._residuals(window, self._features(window))
         horizon = self.facts.prediction_length
-        return _rows(z[:, -horizon:]), _rows(known[:, -horizon:])
+        return _rows(z[:, -horizon:]), _rows(known[:, -horizon:]), frame
 
     @torch.no_grad()
     def sample(
@@ -157,10 +157,10 @@ class ForecastModel(nn.Module):
             ``[B, N, T, D]``, float64.
         """
         context_length = self.facts.context_length
-        z, known, frame = self._residuals(window)
+        features = self._features(window)
+        z, known, frame = self._residuals(window, features)
         past_values = window.target[:, self.coordinates.reach :]
         past_signals = self.coordinates.signals(z, past_values, known)
-        features = self._features(window)
         static = self._static(window, frame)
 
         past_inputs = self._unrolled(past_signals, features[:, : window.target.shape[1]], static)
@@ -194,10 +194,11 @@ class ForecastModel(nn.Module):
     def _teacher_forced(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
         """Contexts, events and masks of all future steps, ``[B · T, 1, ·]`` each."""
         horizon = self.facts.prediction_length
-        z, known, frame = self._residuals(window)
+        features = self._features(window)
+        z, known, frame = self._residuals(window, features)
         values = window.target[:, self.coordinates.reach :]
         signals = self.coordinates.signals(z, values, known)
-        inputs = self._unrolled(signals, self._features(window), self._static(window, frame))
+        inputs = self._unrolled(signals, features, self._static(window, frame))
         contexts, _ = self.encoder.encode(inputs)
         dtype = contexts.dtype
         return (
@@ -217,16 +218,17 @@ class ForecastModel(nn.Module):
 
     def frame(self, window: Window) -> Frame:
         """The coordinates that the context of each window fixes."""
+        return self._frame(window, self._features(window))
+
+    def _frame(self, window: Window, features: Tensor) -> Frame:
         return self.coordinates.frame(
-            self._context(window.target),
-            self._context(window.observed),
-            self._context(self._features(window)),
+            self._context(window.target), self._context(window.observed), self._context(features)
         )
 
-    def _residuals(self, window: Window) -> tuple[Tensor, Tensor, Frame]:
+    def _residuals(self, window: Window, features: Tensor) -> tuple[Tensor, Tensor, Frame]:
         """Whitened residuals, their mask, and the frame that the context fixes."""
-        features = self._features(window)[:, : window.target.shape[1]]
-        frame = self.frame(window)
+        frame = self._frame(window, features)
+        features = features[:, : window.target.shape[1]]
         return *self.coordinates(window.target, window.observed, features, frame), frame
 
     def _context(self, tensor: Tensor) -> Tensor:

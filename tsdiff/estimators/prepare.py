@@ -33,7 +33,7 @@ from tsdiff.transforms import (
 from tsdiff.transforms.lags import same_frequency
 
 # Held out for validation when nothing else is said: a tenth of the shortest series, or more if
-# that has no room for one window.
+# that has no room for three windows.
 _HOLDOUTS = (0.1, 0.2, 0.34)
 _FEWEST_WINDOWS, _MOST_WINDOWS = 3, 20
 # Pseudo-counts that are tried, as shares of the context length.
@@ -103,7 +103,7 @@ def default_names(count: int) -> tuple[str, ...]:
 
 def gather_facts(
     entries: Sequence[dict[str, Any]],
-    training: Sequence[dict[str, Any]],
+    training: Sequence[Series],
     *,
     prediction_length: int,
     freq: str | None,
@@ -140,7 +140,7 @@ def gather_facts(
     dynamic = np.asarray(first.get("feat_dynamic_real", np.zeros((0, 0))))
     categories = [np.asarray(entry.get("feat_static_cat", ()), dtype=int) for entry in entries]
     choice = choose_coordinates(
-        load_series(training, found, 0),
+        training,
         horizon=prediction_length,
         context_length=context_length,
         season=season,
@@ -249,7 +249,8 @@ def fit_statistics(
         )
     window = _some_windows(model, sampler, seed)
     _set_typical(model, window)
-    residuals, seen = (tensor.flatten(0, 1) for tensor in model.future_residuals(window))
+    residuals, seen, _ = model.future_residuals(window)
+    residuals, seen = residuals.flatten(0, 1), seen.flatten(0, 1)
     z = model.coordinates.limited(residuals)
     n = seen.sum(0).clamp_min(1.0)
     mean = (z * seen).sum(0) / n
@@ -264,8 +265,8 @@ def fit_statistics(
 def _set_typical(model: ForecastModel, window: Window) -> None:
     """Typical scale and correlation of residuals, and how far windows are shrunk to them.
 
-    The pseudo-count is the one under which Gaussian forecasts of the windows' futures, one
-    step ahead, are likeliest.
+    The pseudo-count is the one under which forecasts of the windows' futures, one step ahead,
+    are likeliest.
     """
     coordinates, context_length = model.coordinates, model.facts.context_length
     dims = model.facts.target_dim
@@ -291,8 +292,7 @@ def _log_likelihood(model: ForecastModel, window: Window) -> float:
     Gaussian up to two spreads and exponential beyond (Huber's density), so that a few breaks
     decide nothing.
     """
-    frame = model.frame(window)
-    z, known = model.future_residuals(window)
+    z, known, frame = model.future_residuals(window)
     log_det = frame.scale.log().sum((1, 2))
     if frame.factor is not None:
         log_det = log_det + frame.factor.diagonal(dim1=1, dim2=2).log().sum(1)

@@ -6,12 +6,16 @@ and what it needs; asking it to run on a field that lacks a need is an error nam
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from tsdiff.solvers.base import Field, MissingFieldError, Solver, integrate
 from tsdiff.solvers.ddim import DDIM, Ancestral
 from tsdiff.solvers.euler import Euler
 from tsdiff.solvers.euler_maruyama import EulerMaruyama
 from tsdiff.solvers.grids import GRIDS, Grid, PowerGrid, UniformGrid
 from tsdiff.solvers.heun import Heun
+
+T = TypeVar("T")
 
 SOLVERS: dict[str, Solver] = {
     "euler": Euler(),
@@ -33,24 +37,25 @@ def as_solver(solver: str | Solver) -> Solver:
     TypeError
         If it is neither a name nor a :class:`Solver`.
     """
-    if isinstance(solver, Solver):
-        return solver
-    if not isinstance(solver, str):
-        raise TypeError(f"solver must be a name or a Solver, got {type(solver).__name__}")
-    if solver not in SOLVERS:
-        raise ValueError(f"unknown solver {solver!r}: expected one of {', '.join(SOLVERS)}")
-    return SOLVERS[solver]
+    return _named(solver, Solver, SOLVERS, "solver")
 
 
 def as_grid(grid: str | Grid) -> Grid:
     """A time grid from its name, or the grid itself; errors as for :func:`as_solver`."""
-    if isinstance(grid, Grid):
-        return grid
-    if not isinstance(grid, str):
-        raise TypeError(f"grid must be a name or a Grid, got {type(grid).__name__}")
-    if grid not in GRIDS:
-        raise ValueError(f"unknown time grid {grid!r}: expected one of {', '.join(GRIDS)}")
-    return GRIDS[grid]
+    return _named(grid, Grid, GRIDS, "time grid")
+
+
+def _named(given: str | T, kind: type[T], known: dict[str, T], what: str) -> T:
+    if isinstance(given, kind):
+        return given
+    if not isinstance(given, str):
+        raise TypeError(
+            f"{kind.__name__.lower()} must be a name or a {kind.__name__}, got "
+            f"{type(given).__name__}"
+        )
+    if given not in known:
+        raise ValueError(f"unknown {what} {given!r}: expected one of {', '.join(known)}")
+    return known[given]
 
 
 __all__ = [

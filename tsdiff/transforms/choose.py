@@ -106,22 +106,19 @@ def _strongest_reference(problem: _Problem) -> str:
     length, dims = len(problem.series), problem.series.target.shape[1]
     whitened = dims <= _LARGEST_WHITENED
     last = "whitened" if whitened else "increment"
-    others = {
-        "whitened_level" if whitened else "standard": problem.context_length,
-        "whitened_seasonal" if whitened else "seasonal": problem.season,
-    }
-    if problem.season == 1:
-        del others["whitened_seasonal" if whitened else "seasonal"]
+    others = ["whitened_level" if whitened else "standard"]
+    if problem.season > 1:
+        others.append("whitened_seasonal" if whitened else "seasonal")
     first = max(problem.context_length, problem.season)
     if length - problem.horizon <= first:
         return last
 
-    def error(scaling: str) -> float:
-        coordinates = _candidate(problem, *SCALINGS[scaling], None)
-        return _rollout_error(problem, coordinates, first)
-
-    best = min(others, key=error)
-    return best if error(best) < (1.0 - _CLEARLY) * error(last) else last
+    errors = {
+        scaling: _rollout_error(problem, _candidate(problem, *SCALINGS[scaling], None), first)
+        for scaling in (last, *others)
+    }
+    best = min(others, key=errors.__getitem__)
+    return best if errors[best] < (1.0 - _CLEARLY) * errors[last] else last
 
 
 def fit_linear(

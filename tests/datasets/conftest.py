@@ -77,6 +77,7 @@ class Web:
     """The server's content and manners; ``ranges`` records the Range header of each request."""
 
     content: bytes
+    name: str = "tiny_nips.tar.gz"
     supports_ranges: bool = True
     break_after: list[int] = field(default_factory=list)  # bytes sent, one per broken request
     ranges: list[str | None] = field(default_factory=list)
@@ -91,7 +92,7 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             web.ranges.append(asked)
-            if not self.path.endswith("/tiny_nips.tar.gz"):
+            if not self.path.endswith(f"/{web.name}"):
                 self.send_error(404)
                 return
             first = int(asked[len("bytes=") : -1]) if asked and web.supports_ranges else 0

@@ -116,12 +116,15 @@ def test_an_unknown_name_meets_its_neighbours():
 def test_every_archive_of_the_catalog_can_be_verified():
     archives = [info for info in list_datasets() if info.archive]
     assert {info.name for info in archives} == {
-        "exchange_rate", "solar", "electricity", "traffic", "taxi", "wiki",
+        "exchange_rate", "solar", "electricity", "traffic", "taxi", "wiki", "gefcom2012_load",
     }  # fmt: skip
     for info in archives:
-        assert info.sha256 or info.git_blob
-        assert info.url.startswith("https://")
-        assert info.url.endswith(info.archive)
+        assert info.sha256 or info.git_blob or info.table_sha256
+        if info.url:
+            assert info.url.startswith("https://")
+            assert info.url.endswith(info.archive)
+        else:
+            assert info.archive in info.recipe
         with business_day_periods():
             pd.Period("2020-01-01", freq=info.freq)
 
@@ -150,6 +153,22 @@ def test_exchange_rate(archive_mirror, tmp_path):
     assert data.train[0]["target"][0, :3].tolist() == [0.7855, 0.7818, 0.7867]
     assert str(forecast_start(data.train[0])) == "2013-04-09"
     assert data.metadata.notes == ()
+
+
+@pytest.mark.archive
+def test_gefcom2012_load(archive_mirror, tmp_path):
+    data = get_dataset("gefcom2012_load", mirror=archive_mirror, cache=tmp_path)
+    check_convention(data)
+    assert data.train[0]["target"].shape == (18, 34896)
+    assert len(data.test) == 7
+    whole = data.test[-1]
+    assert str(whole["start"]) == "2004-01-01 00:00"
+    assert str(forecast_start(whole)) == "2008-01-01 00:00"
+    assert whole["target"][:3, 0].tolist() == [16853, 126259, 484]  # zones 1, 2 and 4
+    assert np.isfinite(whole["target"]).all()
+    zones = dict(zip(data.metadata.dimension_names, whole["target"], strict=True))
+    excess = zones["zone_6"] - zones["zone_2"] - zones["zone_5"]
+    assert (np.abs(excess) > 1).sum() == 4, "the notes tell of a sum"
 
 
 class LastValue(RepresentablePredictor):

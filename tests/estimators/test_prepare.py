@@ -81,7 +81,7 @@ def test_gaps_do_not_shrink_what_the_decoder_is_told(scaling: str) -> None:
     series = load_series(entries, "D", 0)
     sampler = WindowSampler(series, model.past_length, 4)
     prepare.fit_statistics(model, series, sampler, seed=0)
-    std = model.decoder.data_std
+    std = model.decoder.axes.unit
     assert std[0].item() == pytest.approx(1.0, abs=0.15)
     assert std[1].item() == pytest.approx(1.0, abs=0.15)
 

@@ -12,10 +12,18 @@ from tsdiff.datasets.catalog import DatasetInfo, UnknownDatasetError, get_info, 
 from tsdiff.datasets.download import DownloadError, VerificationError, fetch
 from tsdiff.datasets.entries import DataEntry, DataError, validate_entries
 from tsdiff.datasets.frames import as_entries, entry_to_frame, from_frame, read_series, to_frame
-from tsdiff.datasets.synthetic import SeasonalVAR, crps_gaussian, seasonal_var_law
+from tsdiff.datasets.synthetic import (
+    POINT_CLOUDS,
+    SeasonalVAR,
+    checkerboard,
+    crps_gaussian,
+    seasonal_var_law,
+    spiral,
+)
 from tsdiff.datasets.windows import rolling_windows, split_window, truncate
 
 __all__ = [
+    "POINT_CLOUDS",
     "BenchmarkDataset",
     "DataEntry",
     "DataError",
@@ -26,6 +34,7 @@ __all__ = [
     "UnknownDatasetError",
     "VerificationError",
     "as_entries",
+    "checkerboard",
     "crps_gaussian",
     "entry_to_frame",
     "fetch",
@@ -36,6 +45,7 @@ __all__ = [
     "read_series",
     "rolling_windows",
     "seasonal_var_law",
+    "spiral",
     "split_window",
     "to_frame",
     "truncate",

@@ -1,8 +1,9 @@
 """The literature's archives: unpacked safely, read as multivariate series.
 
-Inside an archive stand ``train/`` and ``test/`` with one JSON object per line and series. The test
-part repeats all ``D`` series once per rolling window, window by window; ``D`` successive lines are
-one multivariate entry.
+A table, ``.csv.gz``, is unpacked here too, as an archive of one file; :mod:`tsdiff.datasets.tables`
+reads it. Inside the others stand ``train/`` and ``test/`` with one JSON object per line and series.
+The test part repeats all ``D`` series once per rolling window, window by window; ``D`` successive
+lines are one multivariate entry.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from tsdiff.datasets.businessdays import business_day_periods
-from tsdiff.datasets.catalog import DatasetInfo
+from tsdiff.datasets.catalog import TABLE_SUFFIX, DatasetInfo
 from tsdiff.datasets.download import VerificationError, cache_folder, fetch
 from tsdiff.datasets.entries import DataEntry, DataError
 
@@ -43,7 +44,7 @@ def unpacked(
     The folder's name carries the archive's hash, and it appears in one rename when everything in it
     is written and verified: what exists is whole.
     """
-    digest = (info.sha256 or info.git_blob or "")[:12]
+    digest = (info.sha256 or info.git_blob or info.table_sha256 or "")[:12]
     folder = cache_folder(cache) / f"{info.archive.removesuffix('.tar.gz')}-{digest}"
     if not folder.is_dir():
         archive = fetch(info, cache=cache, mirror=mirror, progress=progress)
@@ -52,7 +53,9 @@ def unpacked(
 
 
 def unpack(archive: Path, folder: Path, member_sha256: dict[str, str] | None = None) -> None:
-    """Unpack a tar archive into a folder that does not exist yet, all or nothing.
+    """Unpack a tar archive, or a gzipped table, into a folder that does not exist yet.
+
+    All or nothing: the folder appears when it is complete.
 
     Raises
     ------
@@ -65,9 +68,12 @@ def unpack(archive: Path, folder: Path, member_sha256: dict[str, str] | None = N
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                _write_member(tar, member, temporary, expected)
+        if archive.name.endswith(TABLE_SUFFIX):
+            _write_table(archive, temporary)
+        else:
+            with tarfile.open(archive) as tar:
+                for member in tar:
+                    _write_member(tar, member, temporary, expected)
         if expected:
             raise VerificationError(f"{archive} lacks {', '.join(sorted(expected))}")
         try:
@@ -77,6 +83,12 @@ def unpack(archive: Path, folder: Path, member_sha256: dict[str, str] | None = N
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_table(archive: Path, folder: Path) -> None:
+    path = folder / archive.name.removesuffix(".gz")
+    with gzip.open(archive) as source, path.open("xb") as file:
+        shutil.copyfileobj(source, file)
 
 
 def _write_member(

@@ -101,6 +101,10 @@ def get_dataset(
     from tsdiff.datasets.archive import read_archive, unpacked
 
     folder = unpacked(info, cache=cache, mirror=mirror, progress=progress)
+    if info.is_table:
+        from tsdiff.datasets.tables import read_table
+
+        return _assemble(info, *_split(read_table(folder, info), info), _names(info), ())
     train, test = read_archive(folder, info)
     train, notes = _keep_apart(train, test, info)
     return _assemble(info, train, test, _names(info), notes)
@@ -181,7 +185,7 @@ def _assemble(
         licence=info.licence,
         citation=info.citation,
         url=info.url,
-        notes=notes,
+        notes=(*info.notes, *notes),
     )
     validation = rolling_windows([train], info.prediction_length, count)
     return BenchmarkDataset(metadata, [train], validation, test, law)

@@ -1,12 +1,14 @@
 """One table of the data sets that :func:`tsdiff.datasets.get_dataset` knows.
 
-The archives are those of Salinas et al. (2019), at the addresses of GluonTS' own recipes, and each
-is checked before use against a published hash:
+Most archives are those of Salinas et al. (2019), at the addresses of GluonTS' own recipes; a table,
+``.csv.gz``, is an archive of a single file. Each is checked before use against a known hash:
 
 * ``sha256`` of the archive where one is published;
 * ``git_blob``, the identity (SHA-1) that the archive has in the git repository which publishes it:
   ``git hash-object FILE`` prints it. With ``git_lfs`` the repository holds a pointer text of three
   lines, built from the archive's sha256 and size, and ``git_blob`` is the identity of that text;
+* ``table_sha256`` of the table inside a ``.csv.gz``, for tables that users make themselves:
+  the bytes around it, a time stamp and the compressor's own choices, may differ;
 * ``member_sha256`` of single files inside, checked when the archive is unpacked.
 """
 
@@ -22,10 +24,16 @@ _SALINAS = (
     "Salinas, Bohlke-Schneider, Callot, Medico, Gasthaus: High-Dimensional Multivariate "
     "Forecasting with Low-Rank Gaussian Copula Processes, NeurIPS 2019 (arXiv:1910.03002)"
 )
+_GEFCOM2012 = (
+    "Hong, Pinson, Fan: Global Energy Forecasting Competition 2012, International Journal of "
+    "Forecasting 30(2), 2014"
+)
 _LAI = (
     "Lai, Chang, Yang, Liu: Modeling Long- and Short-Term Temporal Patterns with Deep Neural "
     "Networks, SIGIR 2018 (arXiv:1703.07015); as prepared by " + _SALINAS
 )
+
+TABLE_SUFFIX = ".csv.gz"
 
 
 class UnknownDatasetError(KeyError):
@@ -40,9 +48,12 @@ class UnknownDatasetError(KeyError):
 class DatasetInfo:
     """What the catalog knows of a data set.
 
-    ``archive`` and ``url`` are empty for data that are not downloaded. ``num_test_windows`` windows
-    of ``prediction_length`` steps follow the training range; ``freq`` is pandas' name of the time
-    step. See the module's docstring for the hashes.
+    ``archive`` and ``url`` are empty for data that are not downloaded. An archive without ``url``
+    has no public address: ``recipe`` tells what it must hold and how to make it.
+    ``num_test_windows`` windows of ``prediction_length`` steps follow the training range; ``freq``
+    is pandas' name of the time step. Of a table, ``dimension_names`` are the columns to use and
+    ``last_step`` is the last time to use, all where empty. ``notes`` go into the metadata. See the
+    module's docstring for the hashes.
     """
 
     name: str
@@ -58,8 +69,17 @@ class DatasetInfo:
     sha256: str | None = None
     git_blob: str | None = None
     git_lfs: bool = False
+    table_sha256: str | None = None
     member_sha256: Mapping[str, str] = field(default_factory=dict)
     dimension_names: tuple[str, ...] = ()
+    last_step: str = ""
+    recipe: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the archive is one gzipped table, rather than series in GluonTS' layout."""
+        return self.archive.endswith(TABLE_SUFFIX)
 
 
 _CATALOG = (
@@ -180,6 +200,39 @@ _CATALOG = (
         url=_WIKI + "wiki2000_nips.tar.gz",
         git_blob="28082daec7969bb6b2045fec21198b4ad3a09843",
         git_lfs=True,
+    ),
+    DatasetInfo(
+        name="gefcom2012_load",
+        description="Hourly electric load of 18 zones of a US utility in kW, 2004 to 2007; the "
+        "table has no public address and is made by hand",
+        freq="h",
+        prediction_length=24,
+        target_dim=18,
+        num_test_windows=7,
+        licence="none stated by the publishers; GEFCom2012 competition data",
+        citation=_GEFCOM2012,
+        archive="gefcom2012_load_hourly_20zones.csv.gz",
+        table_sha256="64dbbad9012d0aab22d9084cabc69a20e2299eded8d375e83f917ad123c229e2",
+        dimension_names=tuple(f"zone_{zone}" for zone in range(1, 21) if zone not in (3, 7)),
+        last_step="2007-12-31 23:00",
+        recipe="gefcom2012_load_hourly_20zones.csv.gz has no public address. It is a gzipped CSV "
+        "table with the header ts,zone_1,...,zone_20 and a row for every hour from 2004-01-01 "
+        "00:00:00 to 2008-06-30 05:00:00; loads are whole numbers of kW, lines end in a bare "
+        "newline. Make it from Load_history of the GEFCom2012 load competition, in the appendix "
+        f"of {_GEFCOM2012}: h1 there is the hour from 00:00 on, and Load_solution fills the eight "
+        "weeks that are blank.",
+        notes=(
+            "zones 3 and 7 are left out: they are identical, and zone 2 is a fixed multiple "
+            "(0.927) of them, so that zone 2 stands for all three",
+            "2008 is left out: the load of zone 10 jumps to about three times its level in the "
+            "first days of January 2008",
+            "zone 6 is kept though it is the sum of zones 2 and 5, to 1 kW in all but four hours: "
+            "the 18 dimensions have 17 degrees of freedom",
+            "times are local: the hour that daylight saving skips in spring holds a filled-in "
+            "value",
+            "outages are kept as they are: zone 4 falls to a few kW for some hours, and zone 9 "
+            "reads 0 for two (2007-10-04)",
+        ),
     ),
 )
 

@@ -13,10 +13,12 @@ the archives under their own names and is asked before the published address.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import logging
 import os
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,7 @@ def verify(path: Path, info: DatasetInfo) -> None:
     ValueError
         The catalog holds no hash, so that nothing could be verified.
     """
-    if not info.sha256 and not info.git_blob:
+    if not (info.sha256 or info.git_blob or info.table_sha256):
         raise ValueError(f"the catalog has no hash for {info.name!r}: nothing to verify {path} by")
     size = path.stat().st_size
     sha256 = hashlib.sha256()
@@ -71,15 +73,30 @@ def verify(path: Path, info: DatasetInfo) -> None:
             f"oid sha256:{sha256.hexdigest()}\nsize {size}\n"
         ).encode()
         git = hashlib.sha1(f"blob {len(pointer)}\0".encode() + pointer, usedforsecurity=False)
+    table = _sha256_inside(path) if info.table_sha256 else ""
     for kind, expected, found in (
         ("sha256", info.sha256, sha256.hexdigest()),
         ("git blob", info.git_blob, git.hexdigest()),
+        ("table's sha256", info.table_sha256, table),
     ):
         if expected and found != expected:
             raise VerificationError(
                 f"{path} is not the published {info.archive}: its {kind} hash is {found}, expected "
                 f"{expected} ({size:,} bytes). The file is damaged or was changed: remove it"
+                + (f". {info.recipe}" if info.recipe else "")
             )
+
+
+def _sha256_inside(path: Path) -> str:
+    """Hash of what a gzip file holds; of a damaged one, what ails it."""
+    digest = hashlib.sha256()
+    try:
+        with gzip.open(path) as file:
+            while chunk := file.read(READ_CHUNK):
+                digest.update(chunk)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        return f"not to be had ({error})"
+    return digest.hexdigest()
 
 
 def fetch(
@@ -165,12 +182,12 @@ def _mirror(mirror: str | os.PathLike | None) -> Path | str | None:
 
 
 def _advice(info: DatasetInfo, target: Path, failures: list[str]) -> str:
-    tried = "\n".join(f"  - {failure}" for failure in failures)
+    tried = "\n".join(f"  - {failure}" for failure in failures or ["nothing: no mirror is set"])
+    origin = f"Without a connection: download {info.url} elsewhere." if info.url else info.recipe
     return (
         f"could not get the archive of {info.name!r}. Tried:\n{tried}\n"
-        f"Without a connection: download {info.url} elsewhere and put it at {target}, or into a "
-        "folder (or on a web server) that the environment variable TSDIFF_MIRROR names. "
-        "get_dataset('ecb_exchange_rate') needs no download."
+        f"{origin} Put it at {target}, or into a folder (or on a web server) that the environment "
+        "variable TSDIFF_MIRROR names. get_dataset('ecb_exchange_rate') needs no download."
     )
 
 

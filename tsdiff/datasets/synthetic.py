@@ -1,4 +1,6 @@
-"""A series with a known law: a Gaussian vector autoregression around a seasonal mean.
+"""Data with a known law: a seasonal vector autoregression, and two point clouds.
+
+The series is a Gaussian VAR(1) around a seasonal mean,
 
     y_i = m(i) + u_i,    u_i = Φ u_{i−1} + ε_i,    ε_i ~ N(0, Q),    i = 0, 1, 2, ...
 
@@ -13,12 +15,18 @@ VAR(1) is Markov, so that the last vector says everything):
 See Lütkepohl, *New Introduction to Multiple Time Series Analysis* (2005), eq. (2.1.15) for P and
 (2.2.11) for C_k. No model can expect a better score than this law, so a model's score over the
 law's is its regret.
+
+The clouds are the anisotropic ones of Deng et al., *Variational Schrödinger Diffusion Models*
+(2024), section 7.2, one coordinate much wider than the other:
+
+    spiral-8Y           0.4 [(θ + π)(cos θ, sin θ) + 0.25 ε],  θ = 3π√u − π/2,   then Y times 8
+    checkerboard-6X     uniform where sin x sin y < 0 on [−2π, 2π]²,             then X times 6
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -277,3 +285,66 @@ def crps_gaussian(mean: np.ndarray, std: np.ndarray, observed: np.ndarray) -> np
         raise ValueError("std must be positive everywhere")
     scores: Any = closed_form(observed, mean, std)
     return scores
+
+
+def spiral(
+    num_points: int,
+    *,
+    seed: int | np.random.Generator,
+    stretch: tuple[float, float] = (1.0, 8.0),
+) -> np.ndarray:
+    """Draw points ``[N, 2]`` around a spiral of one and a half turns; "spiral-8Y" by default.
+
+    Parameters
+    ----------
+    num_points
+        N, at least 1.
+    seed
+        A number, or the generator to draw from.
+    stretch
+        Factors of X and Y, applied last; without them noise has standard deviation 0.1.
+
+    Raises
+    ------
+    ValueError
+        Not a positive number of points, or factors that are not two positive numbers.
+    """
+    factors, rng = _cloud_arguments(num_points, stretch), np.random.default_rng(seed)
+    angle = 3 * np.pi * np.sqrt(rng.random(num_points)) - np.pi / 2
+    curve = (angle + np.pi)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return 0.4 * (curve + 0.25 * rng.standard_normal((num_points, 2))) * factors
+
+
+def checkerboard(
+    num_points: int,
+    *,
+    seed: int | np.random.Generator,
+    stretch: tuple[float, float] = (6.0, 1.0),
+) -> np.ndarray:
+    """Draw points ``[N, 2]`` from the dark cells of a 4 × 4 board; "checkerboard-6X" by default.
+
+    The cells have side π before they are stretched. See :func:`spiral` for parameters and errors.
+    """
+    factors, rng = _cloud_arguments(num_points, stretch), np.random.default_rng(seed)
+    # The sign of the sine alternates from cell to cell: two differ where column + row is odd.
+    column = rng.integers(4, size=num_points)
+    row = 2 * rng.integers(2, size=num_points) + (column + 1) % 2
+    corner = np.stack([column, row], axis=1) - 2
+    return np.pi * (corner + rng.random((num_points, 2))) * factors
+
+
+POINT_CLOUDS: dict[str, Callable[..., np.ndarray]] = {
+    "spiral-8Y": spiral,
+    "checkerboard-6X": checkerboard,
+}
+"""The clouds by the names that the paper prints: ``POINT_CLOUDS[name](num_points, seed=0)``."""
+
+
+def _cloud_arguments(num_points: int, stretch: tuple[float, float]) -> np.ndarray:
+    """The factors as an array [2], once the arguments have been checked."""
+    if not isinstance(num_points, (int, np.integer)) or num_points < 1:
+        raise ValueError(f"num_points must be a whole number, at least 1, got {num_points!r}")
+    factors = np.asarray(stretch, dtype=np.float64)
+    if factors.shape != (2,) or not (np.isfinite(factors) & (factors > 0)).all():
+        raise ValueError(f"stretch must be two positive factors, of X and Y, got {stretch!r}")
+    return factors

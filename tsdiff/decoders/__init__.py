@@ -1,7 +1,18 @@
 """Conditional generative models of one event: loss and sample, given context."""
 
-from tsdiff.decoders.base import AffineDecoder, Decoder
+from tsdiff.decoders.base import AffineDecoder, Decoder, Phase
 from tsdiff.decoders.ddpm import DDPM
 from tsdiff.decoders.flow_matching import FlowMatching
+from tsdiff.decoders.score import ScoreSDE
+from tsdiff.decoders.vsdm import VSDM, VSDMWarning
 
-__all__ = ["DDPM", "AffineDecoder", "Decoder", "FlowMatching"]
+__all__ = [
+    "DDPM",
+    "VSDM",
+    "AffineDecoder",
+    "Decoder",
+    "FlowMatching",
+    "Phase",
+    "ScoreSDE",
+    "VSDMWarning",
+]

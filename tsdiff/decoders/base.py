@@ -1,35 +1,67 @@
 r"""The decoder that most others are: regression along an affine Gaussian path.
 
 A network learns to tell, from ``x_t = a x_0 + b ε``, any one of the four predictions; a solver
-turns it into samples. *Preconditioning* gives it the easy part in closed form. Events are first
-standardised by the data's mean and standard deviation per dimension; then, with
-``r² = a² + b²``, the pair
+turns it into samples. *Preconditioning* gives it the easy part in closed form. Along each of the
+path's axes (:mod:`tsdiff.decoders.axes`) let data be ``x_0 = s ξ`` with a spread ``s``; then, with
+``r² = a² s² + b²``, the pair
 
-.. math:: u = \frac{x_t}{r} = \frac{a x_0 + b ε}{r}, \qquad F = \frac{a ε - b x_0}{r}
+.. math:: u = \frac{x_t}{r} = \frac{a s ξ + b ε}{r}, \qquad F = \frac{a s ε - b ξ}{r}
 
-is a rotation of ``(x_0, ε)``. Were the data Gaussian, ``F`` would be unpredictable from ``u``, so
+is a rotation of ``(ξ, ε)``. Were the data Gaussian, ``F`` would be unpredictable from ``u``, so
 the network predicts ``F`` from ``u`` (both of unit variance) and zero is the exact answer for
-``N(0, 1)``; all four predictions follow by rotating back, with no division by ``a`` or ``b`` but
+``N(0, s²)``; all four predictions follow by rotating back, with no division by ``a`` or ``b`` but
 for the score. This is the ``v``-prediction of Salimans & Ho (2022) with the scaling of Karras et
 al. (2022, sec. 5) for any affine path. Untrained, the decoder samples a Gaussian with the data's
-means and standard deviations.
+means and spreads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from tsdiff.decoders.axes import Axes
 from tsdiff.networks import Network
-from tsdiff.processes import AffinePath, Coefficients
+from tsdiff.processes import AffinePath, Coefficients, FixedBasisSDE
 from tsdiff.processes.affine import check_prediction, decompose, express
 from tsdiff.random import Randomness, standard_normal
 from tsdiff.solvers import Field, Grid, Solver, as_grid, as_solver, integrate
 
 Weighting = Callable[[Coefficients], Tensor]
-"""Loss weight as a function of the path's coefficients, shaped like ``t``."""
+"""Loss weight as a function of the path's coefficients, shaped like ``t`` or ``[B, 1, D]``."""
+Evaluate = Callable[[Tensor, Tensor], Tensor]
+
+SOURCES = ("matched", "noise")
+"""Laws that sampling may start from: see :class:`AffineDecoder`."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a decoder does between updates, apart from its loss.
+
+    All that changes must be in buffers, and depend on weights, context and generator alone: then a
+    run that was interrupted between two phases, or in the middle of one's wait, resumes exactly.
+
+    Attributes
+    ----------
+    name
+        What messages call it.
+    every
+        Updates between two runs.
+    run
+        ``(context [B, T, H], generator)``: contexts are those of a batch of training windows.
+    """
+
+    name: str
+    every: int
+    run: Callable[[Tensor, torch.Generator | None], None]
+
+    def due(self, update: int) -> bool:
+        """Whether it runs before update number ``update`` (0, 1, …)."""
+        return update > 0 and update % self.every == 0
 
 
 class Decoder(nn.Module):
@@ -40,6 +72,14 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Elementwise training loss ``[B, T, D]``; masks are applied outside, once."""
         raise NotImplementedError(f"{type(self).__name__} defines no loss")
+
+    def untrained_loss(self, x0: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """What :meth:`loss` was before the first update, in the decoder's present state.
+
+        A decoder whose process adapts has another loss to reach after each phase; what can be
+        compared over training is the ratio of the two.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no untrained_loss")
 
     def sample(
         self,
@@ -56,6 +96,10 @@ class Decoder(nn.Module):
     def set_data_moments(self, mean: Tensor, covariance: Tensor) -> None:
         """Tell the mean ``[D]`` and covariance ``[D, D]`` of the data; called before training."""
 
+    def phases(self) -> tuple[Phase, ...]:
+        """What is to be done between updates; nothing, for most."""
+        return ()
+
 
 class AffineDecoder(Decoder):
     """Regression of one prediction along an affine path, sampled by any solver.
@@ -65,7 +109,8 @@ class AffineDecoder(Decoder):
     network
         Predicts for events of ``target_dim`` dimensions.
     path
-        How data and noise are joined.
+        How data and noise are joined: an affine path, or a linear diffusion that acts on every
+        axis by itself (``FixedBasisSDE`` with the structure ``"diagonal"``).
     target_dim
         D.
     prediction
@@ -77,17 +122,21 @@ class AffineDecoder(Decoder):
         Whether the network predicts ``F`` (see the module) or ``prediction`` itself.
     weighting
         Factor of the loss, a function of the path's coefficients; None is 1.
+    axes
+        Where the path runs: an :class:`~tsdiff.decoders.axes.Axes`, or the name of one; None is
+        ``"own"`` if preconditioned and ``"raw"`` otherwise.
+    source
+        Where sampling starts: ``"matched"``, the Gaussian with the moments of ``x_1``, or
+        ``"noise"``, ``N(0, b(1)² I)``, as original methods have it.
     """
 
-    data_mean: Tensor
-    data_std: Tensor
     source_mean: Tensor
     source_factor: Tensor
 
     def __init__(
         self,
         network: Network,
-        path: AffinePath,
+        path: AffinePath | FixedBasisSDE,
         target_dim: int,
         *,
         prediction: str,
@@ -96,24 +145,27 @@ class AffineDecoder(Decoder):
         grid: str | Grid = "uniform",
         preconditioned: bool = True,
         weighting: Weighting | None = None,
+        axes: str | Axes | None = None,
+        source: str = "matched",
     ):
         super().__init__()
+        if source not in SOURCES:
+            raise ValueError(f"unknown source {source!r}: expected one of {', '.join(SOURCES)}")
         self.network, self.path = network, path
         self.prediction = check_prediction(prediction)
         self.solver, self.num_steps, self.grid = as_solver(solver), num_steps, as_grid(grid)
-        self.preconditioned, self.weighting = preconditioned, weighting
-        self.register_buffer("data_mean", torch.zeros(target_dim))
-        self.register_buffer("data_std", torch.ones(target_dim))
+        self.preconditioned, self.weighting, self.source = preconditioned, weighting, source
+        axes = axes or ("own" if preconditioned else "raw")
+        self.axes = Axes(axes, target_dim) if isinstance(axes, str) else axes
         self.register_buffer("source_mean", torch.zeros(target_dim))
         self.register_buffer("source_factor", torch.eye(target_dim))
-        self.set_data_moments(self.data_mean, torch.eye(target_dim))
+        self.set_data_moments(self.source_mean, self.source_factor)
 
     def set_data_moments(self, mean: Tensor, covariance: Tensor) -> None:
         """Set the data's mean ``[D]`` and covariance ``[D, D]``.
 
-        They fix the standardisation, where the decoder is preconditioned, and the
-        moment-matched source ``N(a(1) E x_0, a(1)² Cov x_0 + b(1)² I)``, from which sampling
-        starts.
+        They fix the axes and their units, and the moment-matched source
+        ``N(a(1) E x_0, a(1)² Cov x_0 + b(1)² I)``, from which sampling starts.
 
         Raises
         ------
@@ -126,32 +178,35 @@ class AffineDecoder(Decoder):
         std = covariance.diagonal().clamp_min(0.0).sqrt()
         std = std.clamp_min(1e-6 * float(std.max())).clamp_min(1e-12)
         identity = torch.eye(len(mean), dtype=torch.float64, device=covariance.device)
-        correlation = covariance / torch.outer(std, std)
         # What rounding may take from a covariance whose dimensions depend on one another.
-        _, indefinite = torch.linalg.cholesky_ex(correlation + 1e-6 * identity)
-        if self.preconditioned:
-            centre, spread = torch.zeros_like(mean), correlation
-        else:
-            centre, spread = mean, covariance
-        a, b = self._source_coefficients()
-        slack = 1e-9 * spread.diagonal().max()
-        factor, failure = torch.linalg.cholesky_ex(
-            a * a * (spread + slack * identity) + b * b * identity
-        )
-        if indefinite or failure:
+        correlation = covariance / torch.outer(std, std) + 1e-6 * identity
+        if int(torch.linalg.cholesky_ex(correlation).info):
             raise ValueError("the data's covariance is not positive semi-definite")
-        self.data_mean.copy_(mean)
-        self.data_std.copy_(std)
-        self.source_mean.copy_(a * centre)
-        self.source_factor.copy_(factor)
+        self.axes.fit(mean, covariance)
+        self._place_source()
 
-    def standardize(self, x0: Tensor) -> Tensor:
-        """Events in the units that the path runs in, ``[B, T, D]``."""
-        return (x0 - self.data_mean) / self.data_std if self.preconditioned else x0
+    def _place_source(self) -> None:
+        """Set the source from the data's moments and the path's present coefficients."""
+        mean, covariance = self.axes.moments()
+        dim = len(mean)
+        k = self.path.coefficients(torch.ones(1, 1, dtype=torch.float64, device=mean.device))
+        a, b = k.a.expand(1, dim)[0], k.b.expand(1, dim)[0]
+        if self.source == "noise":
+            a = torch.zeros_like(a)
+        slack = 1e-9 * covariance.diagonal().max() * torch.eye(dim).to(covariance)
+        spread = torch.outer(a, a) * (covariance + slack) + torch.diag(b * b)
+        self.source_mean.copy_(a * mean)
+        self.source_factor.copy_(torch.linalg.cholesky(spread))
 
-    def restore(self, x0: Tensor) -> Tensor:
-        """The inverse of :meth:`standardize`."""
-        return self.data_mean + self.data_std * x0 if self.preconditioned else x0
+    def coefficients(self, t: Tensor) -> Coefficients:
+        """Those of the path, for data of unit spread where the decoder is preconditioned."""
+        k, spread = self.path.coefficients(t), self._spread
+        return k if spread is None else Coefficients(k.a * spread, k.b, k.da * spread, k.db)
+
+    @property
+    def _spread(self) -> Tensor | None:
+        """What ``ξ`` is multiplied by to be data on the path; None for 1."""
+        return self.axes.spread if self.preconditioned and self.axes.kind != "own" else None
 
     def draw_times(self, rows: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         """Training times, uniform over the path's range, ``[rows, 1, 1]``."""
@@ -161,33 +216,41 @@ class AffineDecoder(Decoder):
     def loss(
         self, x0: Tensor, context: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        x0 = self.standardize(x0)
+        return self._loss(self.network.bind(context), x0, generator)
+
+    def untrained_loss(self, x0: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        return self._loss(lambda x, t: torch.zeros_like(x), x0, generator)
+
+    def _loss(self, network: Evaluate, x0: Tensor, generator: torch.Generator | None) -> Tensor:
+        data, spread = self.axes.enter(x0), self._spread
+        data = data if spread is None else data / spread
         t = self.draw_times(x0.shape[0], x0, generator)
-        drawn = self.path.sample(x0, t, generator=generator)
-        k = self.path.coefficients(t)
-        data, noise = self._denoise(self.network.bind(context), drawn.x, t, k)
-        error = express(self.prediction, data, noise, k) - express(
-            self.prediction, x0, drawn.noise, k
-        )
-        loss = error.square()
-        return loss if self.weighting is None else self.weighting(k) * loss
+        noise = standard_normal(data, generator)
+        k = self.coefficients(t)
+        predicted = self._denoise(network, k.a * data + k.b * noise, t, k)
+        error = express(self.prediction, *predicted, k) - express(self.prediction, data, noise, k)
+        if self.weighting is not None:
+            error = self.weighting(k).sqrt() * error
+        return self.axes.across(error).square()
 
     def field(self, context: Tensor) -> Field:
         """The process that the network has learned, for one ``context [B, T, H]``.
 
-        It is a process of standardised events: see :meth:`standardize`.
+        It is a process of events as the path sees them: see :attr:`axes`.
         """
         network = self.network.bind(context)
         last: tuple[Tensor, Tensor, Coefficients, Tensor, Tensor] | None = None
 
-        def ask(wanted: str) -> Callable[[Tensor, Tensor], Tensor]:
+        def ask(wanted: str) -> Evaluate:
             def answer(x: Tensor, t: Tensor) -> Tensor:
                 nonlocal last
                 if last is None or last[0] is not x or last[1] is not t:
                     inside = self.path.clip(t)
-                    k = self.path.coefficients(inside)
+                    k = self.coefficients(inside)
                     last = (x, t, k, *self._denoise(network, x, inside, k))
                 _, _, k, data, noise = last
+                if wanted == "data":
+                    return data if self._spread is None else data * self._spread
                 return express(wanted, data, noise, k)
 
             return answer
@@ -205,6 +268,13 @@ class AffineDecoder(Decoder):
             name=f"{type(self).__name__} on {type(self.path).__name__}",
         )
 
+    def draw_source(self, context: Tensor, generator: Randomness = None) -> Tensor:
+        """Where sampling starts, ``[B, T, D]``, as the path sees it."""
+        noise = standard_normal(
+            context.new_empty(*context.shape[:2], len(self.source_mean)), generator
+        )
+        return self.source_mean + noise @ self.source_factor.T
+
     def sample(
         self,
         context: Tensor,
@@ -213,33 +283,31 @@ class AffineDecoder(Decoder):
         num_steps: int | None = None,
         grid: str | Grid | None = None,
         generator: Randomness = None,
+        watch: Callable[[Tensor, Tensor], None] | None = None,
     ) -> Tensor:
+        """One event ``[B, T, D]`` for each row of ``context [B, T, H]``.
+
+        Parameters
+        ----------
+        watch
+            Is shown every ``(x, t)`` on the way, ends included, as
+            :func:`tsdiff.solvers.integrate` shows them; ``axes.leave(x)`` is in the data's units.
+        """
         solver = self.solver if solver is None else as_solver(solver)
         grid = self.grid if grid is None else as_grid(grid)
         times = grid(self.num_steps if num_steps is None else num_steps)
-        noise = standard_normal(
-            context.new_empty(*context.shape[:2], len(self.data_mean)), generator
-        )
-        x = self.source_mean + noise @ self.source_factor.T
-        field = self.field(context)
-        return self.restore(integrate(field, solver, x, times, generator=generator))
+        x = self.draw_source(context, generator)
+        x = integrate(self.field(context), solver, x, times, generator=generator, watch=watch)
+        return self.axes.leave(x)
 
     def _denoise(
-        self,
-        network: Callable[[Tensor, Tensor], Tensor],
-        x: Tensor,
-        t: Tensor,
-        k: Coefficients,
+        self, network: Evaluate, x: Tensor, t: Tensor, k: Coefficients
     ) -> tuple[Tensor, Tensor]:
-        """The pair ``(x_0, ε)`` that the network sees in ``x``."""
+        """The pair ``(ξ, ε)`` that the network, which knows events' own dimensions, sees in x."""
         if not self.preconditioned:
-            return decompose(self.prediction, network(x, t), x, k)
+            value = self.axes.along(network(self.axes.across(x), t))
+            return decompose(self.prediction, value, x, k)
         r = torch.sqrt(k.a * k.a + k.b * k.b)
         signal, level, u = k.a / r, k.b / r, x / r
-        rotated = network(u, t)
+        rotated = self.axes.along(network(self.axes.across(u), t))
         return signal * u - level * rotated, level * u + signal * rotated
-
-    def _source_coefficients(self) -> tuple[float, float]:
-        one = torch.ones(1, dtype=torch.float64, device=self.data_mean.device)
-        k = self.path.coefficients(one)
-        return float(k.a), float(k.b)

@@ -2,12 +2,20 @@
 
 Start with :func:`evaluate` (a predictor on test windows) and :func:`compare` (several results side
 by side, naive baselines among them). :mod:`~tsdiff.evaluation.metrics` has the scores as functions
-of arrays, :mod:`~tsdiff.evaluation.plots` the pictures.
+of arrays, :mod:`~tsdiff.evaluation.plots` the pictures, :mod:`~tsdiff.evaluation.clouds` compares
+samples with samples.
 """
 
 from __future__ import annotations
 
 from tsdiff.evaluation.backtests import backtest, evaluate, score_forecasts
+from tsdiff.evaluation.clouds import (
+    CloudScore,
+    energy_distance,
+    evaluations_study,
+    straightness,
+    two_sample_accuracy,
+)
 from tsdiff.evaluation.comparison import Comparison, compare
 from tsdiff.evaluation.metrics import (
     coverage,
@@ -26,6 +34,7 @@ from tsdiff.evaluation.plots import calibration_plot, fan_chart, fan_chart_sum
 from tsdiff.evaluation.scores import Evaluation, Score, score_samples
 
 __all__ = [
+    "CloudScore",
     "Comparison",
     "Evaluation",
     "LastValue",
@@ -43,12 +52,16 @@ __all__ = [
     "crps_sum",
     "crps_sum_q9",
     "crps_sum_q19",
+    "energy_distance",
     "energy_score",
     "evaluate",
+    "evaluations_study",
     "fan_chart",
     "fan_chart_sum",
     "nd",
     "nrmse",
     "score_forecasts",
     "score_samples",
+    "straightness",
+    "two_sample_accuracy",
 ]

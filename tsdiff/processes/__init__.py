@@ -10,6 +10,8 @@ from tsdiff.processes.affine import (
     DiscreteDDPM,
     Linear,
     PathSample,
+    SubVP,
+    VarianceExploding,
     VariancePreserving,
 )
 from tsdiff.processes.fixed_basis import FixedBasisSDE
@@ -27,5 +29,7 @@ __all__ = [
     "MatrixSDE",
     "Moments",
     "PathSample",
+    "SubVP",
+    "VarianceExploding",
     "VariancePreserving",
 ]

@@ -208,6 +208,58 @@ class VariancePreserving(_VPBase):
         return self.beta_min * t + (self.beta_max - self.beta_min) * t ** (r + 1) / (r + 1)
 
 
+class SubVP(VariancePreserving):
+    """The sub-VP process (Song et al. 2021, eq. 29): ``a`` as for VP, ``b = 1 - a²``.
+
+    Its variance never exceeds that of the VP process with the same rate. ``g² = β (1 - a⁴)``.
+    Parameters as for :class:`VariancePreserving`.
+    """
+
+    def coefficients(self, t: Tensor) -> Coefficients:
+        beta, integral = self.rate(t), self.integrated_rate(t)
+        a = torch.exp(-0.5 * integral)
+        return Coefficients(a, -torch.expm1(-integral), -0.5 * beta * a, beta * a * a)
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        return (-self.rate(t) * torch.expm1(-2.0 * self.integrated_rate(t))).sqrt()
+
+
+class VarianceExploding(AffinePath):
+    """The VE process (Song et al. 2021, eq. 30): noise is added and nothing is taken away.
+
+    ``a = 1``, ``b = σ_min √((σ_max/σ_min)^{2t} - 1)``.
+
+    Parameters
+    ----------
+    sigma_min, sigma_max
+        ``0 < sigma_min < sigma_max``, in the units that the path runs in: the first should be
+        small against the finest structure of the data, the second large against their spread.
+    """
+
+    def __init__(self, sigma_min: float = 0.01, sigma_max: float = 20.0):
+        super().__init__()
+        if not 0.0 < sigma_min < sigma_max:
+            raise ValueError(
+                f"expected 0 < sigma_min < sigma_max, got sigma_min={sigma_min}, "
+                f"sigma_max={sigma_max}"
+            )
+        self.sigma_min, self.sigma_max = sigma_min, sigma_max
+
+    def coefficients(self, t: Tensor) -> Coefficients:
+        slope = math.log(self.sigma_max / self.sigma_min)
+        b = self.sigma_min * torch.expm1(2.0 * slope * t).sqrt()
+        # b' diverges at t = 0; the floor keeps it finite there and changes nothing beyond.
+        floor = math.sqrt(torch.finfo(t.dtype).tiny)
+        growth = slope * self.sigma_min**2 * torch.exp(2.0 * slope * t)
+        return Coefficients(
+            torch.ones_like(t), b, torch.zeros_like(t), growth / b.clamp_min(floor)
+        )
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        slope = math.log(self.sigma_max / self.sigma_min)
+        return math.sqrt(2.0 * slope) * self.sigma_min * torch.exp(slope * t)
+
+
 class DiscreteDDPM(_VPBase):
     """The discrete chain of DDPM (Ho et al. 2020, eq. 4) as a path in continuous time.
 

@@ -99,8 +99,6 @@ class FixedBasisSDE(LinearSDE):
         self.register_buffer("basis", torch.eye(dim, columns, dtype=torch.float64))
         start = torch.full((self.cells, self._width), decay, dtype=torch.float64)
         self.register_buffer("eigenvalues", start)
-        for name in ("_spectrum", "_shift", "_integral", "_a", "_variance", "_offset"):
-            self.register_buffer(name, torch.zeros(0, dtype=torch.float64), persistent=False)
         self.set_spectrum(start)
 
     def set_drift(self, matrix: Tensor, offset: Tensor | None = None) -> int:
@@ -223,6 +221,11 @@ class FixedBasisSDE(LinearSDE):
         ``[B, 1, 1]`` where ``D`` is a multiple of the identity.
         """
         return self._law(t).k
+
+    def offset(self, t: Tensor) -> Tensor | None:
+        """``m_t`` in the coordinates of :meth:`to_basis`, ``[B, 1, K]``; None where ``u = 0``."""
+        offset = self._law(t).offset
+        return None if offset is None else offset[0]
 
     def sample(self, x0: Tensor, t: Tensor, *, generator: Randomness = None) -> PathSample:
         noise = standard_normal(x0, generator)

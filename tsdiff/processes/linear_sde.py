@@ -228,9 +228,16 @@ class LinearSDE(nn.Module):
         """Recompute what is cached from the persistent buffers."""
         raise NotImplementedError(f"{type(self).__name__} defines no _rebuild()")
 
+    # What is cached are plain tensors, not buffers: their shapes change with the drift, and who
+    # averages or swaps a model's buffers must not meet them.
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._rebuild()
+
+    def _apply(self, *args: Any, **kwargs: Any) -> LinearSDE:
+        super()._apply(*args, **kwargs)
+        self._rebuild()
+        return self
 
 
 def symmetric(matrix: Tensor, name: str) -> Tensor:

@@ -67,9 +67,6 @@ class MatrixSDE(LinearSDE):
         super().__init__(dim, schedule, cells=cells, decay=decay, eigenvalue_range=eigenvalue_range)
         start = torch.zeros(self.cells, dim, dim, dtype=torch.float64)
         self.register_buffer("matrix", start.clone())
-        names = ("_spectrum", "_basis", "_integral", "_phi", "_mean", "_factor", "_inverse")
-        for name in names:
-            self.register_buffer(name, torch.zeros(0, dtype=torch.float64), persistent=False)
         self.set_drift(start)
 
     def set_drift(self, matrix: Tensor, offset: Tensor | None = None) -> int:

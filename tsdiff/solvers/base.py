@@ -102,6 +102,7 @@ def integrate(
     times: Tensor,
     *,
     generator: Randomness = None,
+    watch: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Tensor:
     """Carry ``x`` along falling ``times`` and return it at the last one.
 
@@ -115,6 +116,9 @@ def integrate(
         Strictly falling, ``[num_steps + 1]``; usually from 1 to 0.
     generator
         Noise source of stochastic solvers.
+    watch
+        Is shown ``(x, t)`` before every step, and at the end. Asking the field at the point it is
+        shown costs no network evaluation beyond the solver's own.
 
     Raises
     ------
@@ -139,9 +143,13 @@ def integrate(
             f"times must fall strictly in {str(x.dtype).removeprefix('torch.')} and number at "
             f"least two, got {times.tolist()}"
         )
-    state = None
-    for t, t_next in pairwise(falling.to(x.device).view(-1, 1, 1, 1).unbind()):
+    state, moments = None, falling.to(x.device).view(-1, 1, 1, 1).unbind()
+    for t, t_next in pairwise(moments):
+        if watch is not None:
+            watch(x, t)
         x, state = solver.step(field, t, t_next, x, state, generator=generator)
+    if watch is not None:
+        watch(x, moments[-1])
     return x
 
 

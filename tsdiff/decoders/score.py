@@ -1,0 +1,72 @@
+"""Score-based generative models (Song et al. 2021), the baseline that VSDM adapts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tsdiff.decoders.axes import Axes
+from tsdiff.decoders.base import AffineDecoder, Weighting
+from tsdiff.networks import Network
+from tsdiff.processes import AffinePath, SubVP, VarianceExploding, VariancePreserving
+from tsdiff.solvers import Grid, Solver
+
+SDES: dict[str, Callable[[], AffinePath]] = {
+    "vp": VariancePreserving,
+    "sub_vp": SubVP,
+    "ve": VarianceExploding,
+}
+"""The processes of Song et al. (2021), by name, with their usual parameters."""
+
+
+class ScoreSDE(AffineDecoder):
+    """Denoising score matching along a diffusion, as noise prediction.
+
+    The score is ``-ε / b``, and the loss is that of Song et al. (2021), eq. 7, weighted by ``b²``.
+
+    Parameters
+    ----------
+    network, target_dim, preconditioned, weighting, axes, source
+        As in :class:`AffineDecoder`.
+    path
+        An affine path, or a name in :data:`SDES`.
+    solver, num_steps, grid
+        Default sampler: eight steps of Heun's method on the probability-flow ODE. The reverse SDE
+        is ``solver="euler_maruyama", num_steps=200``.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        target_dim: int,
+        *,
+        path: str | AffinePath = "vp",
+        solver: str | Solver = "heun",
+        num_steps: int = 8,
+        grid: str | Grid = "quadratic",
+        preconditioned: bool = True,
+        weighting: Weighting | None = None,
+        axes: str | Axes | None = None,
+        source: str = "matched",
+    ):
+        if isinstance(path, str):
+            path = check_sde(path)()
+        super().__init__(
+            network,
+            path,
+            target_dim,
+            prediction="noise",
+            solver=solver,
+            num_steps=num_steps,
+            grid=grid,
+            preconditioned=preconditioned,
+            weighting=weighting,
+            axes=axes,
+            source=source,
+        )
+
+
+def check_sde(name: str) -> Callable[..., AffinePath]:
+    """What makes the process of that name, or a ValueError that says which there are."""
+    if name not in SDES:
+        raise ValueError(f"unknown process {name!r}: expected one of {', '.join(SDES)}")
+    return SDES[name]

@@ -1,0 +1,387 @@
+r"""Variational Schrödinger Diffusion Models (Deng et al. 2024).
+
+Score matching along a forward process that adapts to the data: along each axis ``i``
+
+.. math:: dx_i = \bigl[-½ β_t λ_i x_i + β_t u_i\bigr]\,dt + \sqrt{β_t}\,dw_i,
+   \qquad λ_i = δ - 2 A_{ii},
+
+so that long axes are mixed faster and short ones are left alone. Training alternates (the paper's
+algorithm 1): the backward score learns along the present process, in closed form as for any affine
+path; every ``stage`` updates, trajectories are simulated backward and the variational score
+``A x + u`` moves towards the minimiser of :mod:`tsdiff.processes.variational`. After
+``num_stages`` it rests at its average, and the backward score is trained to the end along that.
+
+Two laws are called prior in the paper, and are kept apart here. The *loss prior* is where simulated
+trajectories start, and drives ``A``; the *sampling prior*, where samples start, has the moments of
+``x_1``. An offset moves the process as a whole: the decoder runs on ``x_t - m_t``, which is an
+affine path, and ``u`` is felt through ``A`` alone.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+from torch import Tensor
+
+from tsdiff.decoders.axes import Axes
+from tsdiff.decoders.base import AffineDecoder, Phase, Weighting
+from tsdiff.networks import Network
+from tsdiff.processes import FixedBasisSDE, VariancePreserving
+from tsdiff.processes.linear_sde import Schedule
+from tsdiff.processes.variational import (
+    Step,
+    StepSizes,
+    TrajectoryMoments,
+    exact_step,
+    gradient_step,
+)
+from tsdiff.random import standard_normal
+from tsdiff.solvers import Grid, Solver, as_solver, integrate
+
+STRUCTURES = ("auto", "principal", "diagonal", "low_rank", "full")
+"""What ``A`` may look like: see :class:`VSDM`."""
+METHODS = ("exact", "gradient")
+LOSS_PRIORS = ("standard", "conditional")
+AVERAGING = ("none", "polyak", "ema")
+
+# Up to here a change to principal axes costs little beside the network.
+_MOST_PRINCIPAL = 128
+_LEADING = 16
+
+
+class VSDMWarning(UserWarning):
+    """The variational score was held back."""
+
+
+class VSDM(AffineDecoder):
+    """Noise prediction along a linear diffusion that adapts to the data.
+
+    Parameters
+    ----------
+    network, target_dim, solver, num_steps, grid, preconditioned, weighting, source
+        As in :class:`AffineDecoder`.
+    schedule
+        ``β``; None is ``β_min = 0.1, β_max = 20, r = 1.7``.
+    structure
+        What ``A`` looks like. ``"principal"``: diagonal along the data's principal axes, where
+        the optimum of Gaussian data lies. ``"low_rank"``: free along the first ``rank`` of them,
+        one number for the rest, at a cost of O(D rank). ``"diagonal"``: diagonal along the
+        dimensions. ``"full"``: any symmetric matrix, constant in time; the axes turn with it.
+        ``"auto"``: principal up to 128 dimensions, low rank beyond.
+    rank
+        For ``"low_rank"``.
+    cells
+        Cells of [0, 1] on which ``A`` is constant: 1, or more with ``zeta = 1``.
+    decay
+        ``δ``: 1 adapts the variance-preserving process, 0 the exploding one.
+    offset
+        Whether the forward drift has the offset ``u``. Centred data don't need it.
+    method
+        ``"exact"``: the minimiser in closed form; ``"gradient"``: descent along the paper's
+        parametrisation.
+    zeta
+        ``ζ``: 1 is the bridge within linear drifts, less keeps closer to the score-based process.
+    loss_prior
+        Where simulated trajectories start: ``"standard"``, ``N(0, I)``; or ``"conditional"``,
+        ``N(m_1, Σ_{1|0})``.
+    stage, num_stages
+        Updates between two moves of ``A``, and how many moves there are.
+    step_size, step_decay, step_delay
+        ``η_k``: see :class:`~tsdiff.processes.variational.StepSizes`.
+    averaging, ema_decay
+        What ``A`` rests at in the end: its last value, the mean of the second half of the stages
+        (Polyak & Juditsky 1992), or an exponential average.
+    num_paths, path_steps
+        Simulated trajectories, and steps of each (split over the cells).
+    path_solver
+        What simulates them; the exact Gaussian transition takes fewer steps than Euler-Maruyama.
+    iterations
+        Of the gradient method.
+    eigenvalue_range
+        Where eigenvalues of ``D`` are held.
+    axes
+        Overrides where the process runs: ``"raw"`` takes events as they come.
+    """
+
+    path: FixedBasisSDE
+    stages: Tensor
+    average: Tensor
+    average_shift: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        target_dim: int,
+        *,
+        schedule: Schedule | None = None,
+        structure: str = "auto",
+        rank: int | None = None,
+        cells: int = 1,
+        decay: float = 1.0,
+        offset: bool = False,
+        method: str = "exact",
+        zeta: float = 0.75,
+        loss_prior: str = "standard",
+        stage: int = 100,
+        num_stages: int = 10,
+        step_size: float = 0.5,
+        step_decay: float = 0.0,
+        step_delay: float = 0.0,
+        averaging: str = "polyak",
+        ema_decay: float = 0.8,
+        num_paths: int = 512,
+        path_steps: int = 32,
+        path_solver: str | Solver = "ancestral",
+        iterations: int = 300,
+        eigenvalue_range: tuple[float, float] = (0.02, 50.0),
+        solver: str | Solver = "heun",
+        num_steps: int = 8,
+        grid: str | Grid = "quadratic",
+        preconditioned: bool = True,
+        weighting: Weighting | None = None,
+        axes: str | None = None,
+        source: str = "matched",
+    ):
+        structure, rank = _resolve(structure, rank, target_dim)
+        _check(cells, zeta, loss_prior, method, averaging, structure)
+        schedule = schedule or VariancePreserving(0.1, 20.0, exponent=1.7)
+        path = FixedBasisSDE(
+            target_dim,
+            schedule,
+            cells=cells,
+            decay=decay,
+            eigenvalue_range=eigenvalue_range,
+            structure="diagonal",
+        )
+        kind = {"low_rank": "leading", "diagonal": "common"}.get(structure, "principal")
+        self.structure, self.rank = structure, rank
+        self.zeta, self.loss_prior, self.method, self.offset = zeta, loss_prior, method, offset
+        self.stage, self.num_stages = stage, num_stages
+        self.averaging, self.ema_decay = averaging, ema_decay
+        self.step_sizes = StepSizes(step_size, step_decay, step_delay)
+        self.num_paths, self.path_steps = num_paths, path_steps
+        self.path_solver, self.iterations = as_solver(path_solver), iterations
+        super().__init__(
+            network,
+            path,
+            target_dim,
+            prediction="noise",
+            solver=solver,
+            num_steps=num_steps,
+            grid=grid,
+            preconditioned=preconditioned,
+            weighting=weighting,
+            axes=axes or Axes(kind, target_dim, rank=rank, common_spread=structure == "full"),
+            source=source,
+        )
+        dims = (cells, target_dim, target_dim) if structure == "full" else (cells, target_dim)
+        self.register_buffer("stages", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("average", torch.zeros(dims, dtype=torch.float64))
+        self.register_buffer("average_shift", torch.zeros(cells, target_dim, dtype=torch.float64))
+
+    def phases(self) -> tuple[Phase, ...]:
+        if self.num_stages == 0:
+            return ()
+        return (Phase("variational score", self.stage, self.refresh),)
+
+    @property
+    def scaled_eigenvalues(self) -> Tensor:
+        """Eigenvalues of ``D`` times ``β_max``, ``[N, D]``: the speed at which axes are mixed."""
+        one = torch.ones((), dtype=torch.float64, device=self.path.eigenvalues.device)
+        return self.path.eigenvalues * self.path.schedule.rate(one)
+
+    @torch.no_grad()
+    def refresh(self, context: Tensor, generator: torch.Generator | None = None) -> None:
+        """Move the variational score by one stage; at rest after the last one.
+
+        Parameters
+        ----------
+        context
+            Contexts ``[B, T, H]`` of training windows: trajectories are simulated under as many
+            of them as there are paths, and moments are pooled.
+        """
+        stage = int(self.stages) + 1
+        if stage > self.num_stages:
+            return
+        moments = self.simulate(context, generator)
+        self._move(self._step(moments), self.step_sizes(stage))
+        self.stages.fill_(stage)
+        self._average(stage)
+        self._place_source()
+
+    def simulate(
+        self, context: Tensor, generator: torch.Generator | None = None
+    ) -> TrajectoryMoments:
+        """Moments of trajectories from the loss prior, along the axes."""
+        dim, device = self.path.dim, context.device
+        rows = torch.randint(len(context), (self.num_paths,), generator=generator, device=device)
+        context = context[rows]
+        times, weights, cells = self._path_grid(device)
+        x = standard_normal(context.new_empty(*context.shape[:2], dim), generator)
+        one = torch.ones(1, 1, 1, dtype=x.dtype, device=device)
+        if self.loss_prior == "conditional":
+            x = self.path.coefficients(one).b * x
+        elif (start := self.path.offset(one)) is not None:
+            x = x - start
+        moments, field = TrajectoryMoments(self.path.cells, dim, device), self.field(context)
+        visited = 0
+
+        def watch(x: Tensor, t: Tensor) -> None:
+            nonlocal visited
+            node, visited = visited, visited + 1
+            if node == len(weights):
+                return
+            score, shift = field.score(x, t), self.path.offset(t)  # type: ignore[misc]
+            state = (x if shift is None else x + shift).flatten(0, 1)
+            score = score.flatten(0, 1)
+            # Half of each neighbouring step; the last step has no evaluation at its end.
+            moments.add(cells[node], weights[node] * (1.0 if node + 1 == len(weights) else 0.5),
+                        state, score)
+            if node > 0:
+                moments.add(cells[node - 1], 0.5 * weights[node - 1], state, score)
+
+        integrate(field, self.path_solver, x, times, generator=generator, watch=watch)
+        return moments
+
+    def _path_grid(self, device: torch.device) -> tuple[Tensor, list[float], list[int]]:
+        """Falling times, the ``∫β`` of each step, and the cell that it lies in.
+
+        Steps are finer towards the data, where scores change fastest.
+        """
+        edges = self.path.edges.double().cpu()
+        each = max(1, math.ceil(self.path_steps / self.path.cells))
+        inside = torch.linspace(0.0, 1.0, each + 1, dtype=torch.float64)
+        parts = [
+            low + (high - low) * (inside**2 if low == 0.0 else inside)
+            for low, high in zip(edges[:-1], edges[1:], strict=True)
+        ]
+        rising = torch.cat([part[:-1] for part in parts] + [torch.ones(1, dtype=torch.float64)])
+        weights = self.path.schedule.integrated_rate(rising.to(device)).diff().flip(0)
+        cells = torch.arange(self.path.cells).repeat_interleave(each).flip(0)
+        return rising.flip(0), weights.tolist(), cells.tolist()
+
+    def _step(self, moments: TrajectoryMoments) -> Step:
+        groups = self._groups()
+        if self.method == "exact":
+            return exact_step(moments, self.zeta, offset=self.offset, groups=groups)
+        return gradient_step(
+            moments,
+            self.zeta,
+            drift=torch.diag_embed(self._drift()),
+            offset=self.offset,
+            groups=groups,
+            iterations=self.iterations,
+        )
+
+    def _groups(self) -> Tensor | None:
+        """Which axes share an entry of ``A``, ``[D]``; None if ``A`` is any matrix."""
+        if self.structure == "full":
+            return None
+        labels = torch.arange(self.path.dim, device=self.path.eigenvalues.device)
+        return labels.clamp_max(self.rank) if self.structure == "low_rank" else labels
+
+    def _drift(self) -> Tensor:
+        """Diagonal of ``A`` along the axes, ``[N, D]``."""
+        return 0.5 * (self.path.decay - self.path.eigenvalues)
+
+    def _move(self, step: Step, size: float) -> None:
+        """Take a share of a step, hold eigenvalues in their range, and say so where that binds."""
+        shift = self.path.shift + size * step.offset
+        if self.structure == "full":
+            values = torch.diag_embed(self._drift()) + size * step.matrix
+            moved = self._turn(values[0], shift)
+        else:
+            values = self._drift() + size * step.matrix.diagonal(dim1=-2, dim2=-1)
+            moved = self._set(values, shift)
+        if moved:
+            low, high = self.path.eigenvalue_range
+            warnings.warn(
+                f"{moved} of {self.path.eigenvalues.numel()} eigenvalues of D were held in "
+                f"[{low:g}, {high:g}]: simulated scores are off, or β_max does not fit the data. "
+                "Usual mends: more paths or path_steps, a smaller step_size, a larger stage",
+                VSDMWarning,
+                stacklevel=2,
+            )
+
+    def _set(self, drift: Tensor, shift: Tensor) -> int:
+        return self.path.set_spectrum(
+            self.path.decay - 2.0 * drift, offset=shift if self.offset else None
+        )
+
+    def _turn(self, matrix: Tensor, shift: Tensor) -> int:
+        """Let the axes be eigenvectors of ``A [D, D]``, which is given along the present ones."""
+        values, rotation = torch.linalg.eigh(matrix)
+        self.axes.turn(self.axes.basis.double() @ rotation)
+        return self._set(values.expand(self.path.cells, -1), shift @ rotation)
+
+    def _average(self, stage: int) -> None:
+        """Keep the average of the drift, and rest at it after the last stage."""
+        drift, shift = self._drift(), self.path.shift
+        full = self.structure == "full"
+        if full:
+            basis = self.axes.basis.double()
+            drift, shift = basis @ torch.diag_embed(drift) @ basis.mT, shift @ basis.mT
+        first = self.num_stages // 2 + 1
+        share = {
+            "none": 1.0,
+            "polyak": 1.0 / max(1, stage - first + 1),
+            "ema": 1.0 if stage == 1 else 1.0 - self.ema_decay,
+        }[self.averaging]
+        self.average.lerp_(drift, share)
+        self.average_shift.lerp_(shift, share)
+        if stage < self.num_stages or self.averaging == "none":
+            return
+        if full:
+            basis = self.axes.basis.double()
+            self._turn(basis.mT @ self.average[0] @ basis, self.average_shift @ basis)
+        else:
+            self._set(self.average, self.average_shift)
+
+
+def _resolve(structure: str, rank: int | None, dim: int) -> tuple[str, int]:
+    """The structure that is meant, and its rank."""
+    if structure not in STRUCTURES:
+        raise ValueError(
+            f"unknown structure {structure!r}: expected one of {', '.join(STRUCTURES)}"
+        )
+    if structure == "auto":
+        structure = "principal" if dim <= _MOST_PRINCIPAL else "low_rank"
+    if structure != "low_rank":
+        return structure, 0
+    rank = min(_LEADING, dim - 1) if rank is None else rank
+    if not 0 < rank < dim:
+        raise ValueError(
+            f"structure 'low_rank' needs a rank between 1 and D - 1, got rank={rank}, D={dim}"
+        )
+    return structure, rank
+
+
+def _check(
+    cells: int, zeta: float, loss_prior: str, method: str, averaging: str, structure: str
+) -> None:
+    for name, value, known in (
+        ("loss_prior", loss_prior, LOSS_PRIORS),
+        ("method", method, METHODS),
+        ("averaging", averaging, AVERAGING),
+    ):
+        if value not in known:
+            raise ValueError(f"unknown {name} {value!r}: expected one of {', '.join(known)}")
+    if not 0.0 < zeta <= 1.0:
+        raise ValueError(f"zeta must lie in (0, 1], got {zeta}")
+    if zeta < 1.0 and cells > 1:
+        raise ValueError(
+            f"zeta={zeta} with cells={cells}: a drift that varies in time has a fixed point at "
+            "zeta=1 only; take cells=1 or zeta=1"
+        )
+    if zeta == 1.0 and loss_prior == "conditional":
+        raise ValueError(
+            "zeta=1 with loss_prior='conditional' has no fixed point, eigenvalues of D grow "
+            "without end: take loss_prior='standard' or zeta below 1"
+        )
+    if structure == "full" and cells > 1:
+        raise ValueError(
+            f"structure='full' with cells={cells}: drifts of different cells need common "
+            "eigenvectors; take structure='principal'"
+        )

@@ -11,13 +11,10 @@ from pathlib import Path
 from statistics import mean
 
 import torch
+from models import MODELS
 
 import tsdiff
 
-MODELS = {
-    "flow matching": tsdiff.FlowMatchingEstimator,
-    "DDPM": tsdiff.DDPMEstimator,
-}
 METRICS = ("crps_sum_q19", "crps_sum_q9", "crps_sum", "crps", "energy_score", "coverage_80")
 
 

@@ -11,20 +11,17 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from models import MODELS
 
 import tsdiff
 from tsdiff.datasets import crps_gaussian, split_window
-
-MODELS = {
-    "flow matching": tsdiff.FlowMatchingEstimator,
-    "DDPM": tsdiff.DDPMEstimator,
-}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     arguments = parser.parse_args()
 
     data = tsdiff.get_dataset("seasonal_var")
@@ -38,7 +35,8 @@ def main() -> None:
 
     print("| model | seed | regret | 80 % coverage | 80 % coverage of the sum | epochs |")
     print("|---|--:|--:|--:|--:|--:|")
-    for name, kind in MODELS.items():
+    for name in arguments.models:
+        kind = MODELS[name]
         for seed in range(arguments.seeds):
             predictor = kind(prediction_length=horizon, seed=seed).fit(data.train, progress=False)
             result = tsdiff.evaluate(predictor, data.test, num_samples=arguments.samples, seed=seed)

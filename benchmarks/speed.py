@@ -10,16 +10,12 @@ import time
 from statistics import median
 
 import torch
+from models import MODELS
 
 import tsdiff
 from tsdiff.datasets import as_entries, split_window
 from tsdiff.random import seeded
 from tsdiff.transforms import WindowSampler, load_series
-
-MODELS = {
-    "flow matching": tsdiff.FlowMatchingEstimator,
-    "DDPM": tsdiff.DDPMEstimator,
-}
 
 
 def main() -> None:

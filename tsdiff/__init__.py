@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         FlowMatchingEstimator,
         GenerativeEstimator,
         GenerativePredictor,
+        ScoreEstimator,
         TimeGradEstimator,
+        VSDMEstimator,
     )
     from tsdiff.evaluation import backtest, baselines, compare, evaluate
 
@@ -37,7 +39,9 @@ __all__ = [
     "FlowMatchingEstimator",
     "GenerativeEstimator",
     "GenerativePredictor",
+    "ScoreEstimator",
     "TimeGradEstimator",
+    "VSDMEstimator",
     "__version__",
     "backtest",
     "baselines",

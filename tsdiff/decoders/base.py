@@ -73,13 +73,14 @@ class Decoder(nn.Module):
         """Elementwise training loss ``[B, T, D]``; masks are applied outside, once."""
         raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
-    def untrained_loss(self, x0: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def untrained_loss(
+        self, x0: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor | None:
         """What :meth:`loss` was before the first update, in the decoder's present state.
 
         A decoder whose process adapts has another loss to reach after each phase; what can be
-        compared over training is the ratio of the two.
+        compared over training is the ratio of the two. None: the loss is comparable as it is.
         """
-        raise NotImplementedError(f"{type(self).__name__} defines no untrained_loss")
 
     def sample(
         self,
@@ -259,12 +260,17 @@ class AffineDecoder(Decoder):
             k = self.path.coefficients(t)
             return k.a, k.b
 
+        def data_variance(t: Tensor) -> Tensor:
+            a, b = signal_noise(t)
+            return (self.axes.spread * b).square() / ((a * self.axes.spread).square() + b * b)
+
         return Field(
             velocity=ask("velocity"),
             score=ask("score"),
             data=ask("data"),
             diffusion=lambda t: self.path.diffusion(self.path.clip(t)),
             signal_noise=signal_noise,
+            data_variance=data_variance,
             name=f"{type(self).__name__} on {type(self.path).__name__}",
         )
 

@@ -5,6 +5,8 @@ from tsdiff.estimators.ddpm import DDPMEstimator, TimeGradEstimator
 from tsdiff.estimators.flow_matching import FlowMatchingEstimator
 from tsdiff.estimators.predictor import GenerativePredictor, NonFiniteForecastError
 from tsdiff.estimators.saving import SavedModelError
+from tsdiff.estimators.score import ScoreEstimator
+from tsdiff.estimators.vsdm import VSDMEstimator
 
 __all__ = [
     "ESTIMATORS",
@@ -14,5 +16,7 @@ __all__ = [
     "GenerativePredictor",
     "NonFiniteForecastError",
     "SavedModelError",
+    "ScoreEstimator",
     "TimeGradEstimator",
+    "VSDMEstimator",
 ]

@@ -7,7 +7,12 @@ its last checkpoint therefore ends with the same weights, bit for bit.
 Models are chosen by the mean of two ratios to the untrained model, of the loss and of the
 CRPS-sum of samples on held-out windows. CRPS-sum is what counts in the end, but of a few
 windows' sums it is a noisy judge, and the loss, which sees every dimension, notices
-overfitting long before.
+overfitting long before. The loss is compared with what it would be untrained in the decoder's
+present state, since a process that adapts changes what there is to be learned.
+
+Between updates a decoder may have phases of its own (:class:`tsdiff.decoders.Phase`). They are
+functions of weights, buffers and (seed, step) as well, so that a run stopped between two of them
+resumes exactly.
 """
 
 from __future__ import annotations
@@ -26,11 +31,10 @@ from torch import Tensor
 from tsdiff.estimators.model import ForecastModel
 from tsdiff.estimators.prepare import ValidationSet
 from tsdiff.random import seeded
-from tsdiff.transforms import WindowSampler
+from tsdiff.transforms import Window, WindowSampler
 
 MONITOR = "validation_score"
-_CRITERIA = ("validation_loss", "validation_crps_sum")
-_WINDOWS, _NOISE, _DROPOUT, _VALIDATION = range(4)
+_WINDOWS, _NOISE, _DROPOUT, _VALIDATION, _PHASE = range(5)
 
 
 class TrainingDivergedError(RuntimeError):
@@ -96,6 +100,8 @@ class TrainingModule(pl.LightningModule):
         self.history: list[dict[str, float]] = []
         self._sampler, self._validation, self._options = sampler, validation, options
         self._losses: list[Tensor] = []
+        # Before training: phases change buffers, and the data have not changed for that.
+        self._settings = self._fingerprint()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainingModule:
         # Weight averaging keeps a copy of the weights; the data need no second one.
@@ -122,6 +128,7 @@ class TrainingModule(pl.LightningModule):
         window = self._sampler.draw(
             options.batch_size, seeded(options.seed, _WINDOWS, step, rank)
         ).to(self.device)
+        self._run_phases(window, step)
         noise = seeded(options.seed, _NOISE, step, rank, device=self.device)
         with dropout_seed(seeded(options.seed, _DROPOUT, step, rank).initial_seed(), self.device):
             loss = self.model.loss(window, noise)
@@ -135,6 +142,17 @@ class TrainingModule(pl.LightningModule):
         self._losses.append(loss.detach())
         return loss
 
+    def _run_phases(self, window: Window, step: int) -> None:
+        """What the decoder does before this update, apart from its loss."""
+        due = [phase for phase in self.model.decoder.phases() if phase.due(step)]
+        if not due:
+            return
+        with _evaluating(self.model):
+            context = self.model.contexts(window)
+            for number, phase in enumerate(due):
+                generator = seeded(self._options.seed, _PHASE, step, number, device=self.device)
+                phase.run(context, generator)
+
     def on_train_start(self) -> None:
         if self._validation is not None and not self.history:
             self.history.append({"epoch": 0.0, **self._validate(), MONITOR: 1.0})
@@ -147,10 +165,16 @@ class TrainingModule(pl.LightningModule):
             return
         entry = {"epoch": self.current_epoch + 1.0, **self._validate()}
         untrained = self.history[0]
-        ratios = [_ratio(entry[name], untrained[name]) for name in _CRITERIA]
+        ratios = (
+            _ratio(
+                entry["validation_loss"],
+                entry.get("untrained_loss", untrained["validation_loss"]),
+            ),
+            _ratio(entry["validation_crps_sum"], untrained["validation_crps_sum"]),
+        )
         entry[MONITOR] = sum(ratios) / len(ratios)
         self.history.append(entry)
-        for name in (MONITOR, *_CRITERIA):
+        for name in (MONITOR, "validation_loss", "validation_crps_sum"):
             self.log(name, entry[name], prog_bar=name == MONITOR, batch_size=1)
 
     def on_train_epoch_end(self) -> None:
@@ -162,6 +186,9 @@ class TrainingModule(pl.LightningModule):
 
     def settings(self) -> dict[str, Any]:
         """What a run must have in common with one that it continues, as plain values."""
+        return self._settings
+
+    def _fingerprint(self) -> dict[str, Any]:
         data = {
             "windows": len(self._sampler),
             "data": float(sum(buffer.double().sum() for buffer in self.model.buffers())),
@@ -180,23 +207,36 @@ class TrainingModule(pl.LightningModule):
     def _validate(self) -> dict[str, float]:
         """Loss and CRPS-sum on the validation windows, with the same noise every time."""
         assert self._validation is not None
-        training = self.model.training
-        self.model.eval()
         validation, options = self._validation, self._options
-        loss = self.model.loss(
-            validation.full.to(self.device),
-            seeded(options.seed, _VALIDATION, device=self.device),
-        )
+        full = validation.full.to(self.device)
+
+        def noise() -> torch.Generator:
+            return seeded(options.seed, _VALIDATION, device=self.device)
+
         generators = [
             seeded(options.seed, _VALIDATION, i, device=self.device)
             for i in range(len(validation.truth))
         ]
-        samples = self.model.sample(
-            validation.past.to(self.device), options.num_validation_samples, generators
-        )
-        self.model.train(training)
+        with _evaluating(self.model):
+            loss = self.model.loss(full, noise())
+            untrained = self.model.untrained_loss(full, noise())
+            samples = self.model.sample(
+                validation.past.to(self.device), options.num_validation_samples, generators
+            )
         score = ensemble_crps_sum(samples.cpu(), validation.truth, validation.observed)
-        return {"validation_loss": float(loss), "validation_crps_sum": score}
+        entry = {"validation_loss": float(loss), "validation_crps_sum": score}
+        return entry if untrained is None else entry | {"untrained_loss": float(untrained)}
+
+
+@contextmanager
+def _evaluating(model: ForecastModel) -> Iterator[None]:
+    """Without dropout, and then as it was."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 def _ratio(value: float, untrained: float) -> float:

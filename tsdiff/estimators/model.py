@@ -117,8 +117,18 @@ class ForecastModel(nn.Module):
     def loss(self, window: Window, generator: torch.Generator) -> Tensor:
         """Mean decoder loss over the observed future values of training windows."""
         context, events, known = self._teacher_forced(window)
-        loss = self.decoder.loss(events, context, generator=generator)
-        return (loss * known).sum() / known.sum().clamp_min(1.0)
+        return _masked_mean(self.decoder.loss(events, context, generator=generator), known)
+
+    def untrained_loss(self, window: Window, generator: torch.Generator) -> Tensor | None:
+        """As :meth:`loss`, but :meth:`tsdiff.decoders.Decoder.untrained_loss`."""
+        _, events, known = self._teacher_forced(window)
+        loss = self.decoder.untrained_loss(events, generator=generator)
+        return None if loss is None else _masked_mean(loss, known)
+
+    @torch.no_grad()
+    def contexts(self, window: Window) -> Tensor:
+        """What the decoder is conditioned on at each future step, ``[B · T, 1, H]``."""
+        return self._teacher_forced(window)[0]
 
     def future_residuals(self, window: Window) -> tuple[Tensor, Tensor, Frame]:
         """Residuals to be modelled and their mask, ``[B · T, 1, D]`` each, and their frame."""
@@ -247,6 +257,10 @@ class ForecastModel(nn.Module):
             (window.static_real - self.static_mean) / self.static_std,
             window.static_cat,
         )
+
+
+def _masked_mean(loss: Tensor, known: Tensor) -> Tensor:
+    return (loss * known).sum() / known.sum().clamp_min(1.0)
 
 
 def _rows(steps: Tensor) -> Tensor:

@@ -152,7 +152,9 @@ def _trainer(
     # "last" comes last: when it is there, so is the best of its epoch.
     checkpoints = [keep(BEST, MONITOR)] if validation is not None else []
     checkpoints.append(keep(LAST, None))
-    callbacks: list[Callback] = [EMAWeightAveraging(decay=options.ema_decay), *checkpoints]
+    # Buffers are state, not weights: an average of two bases is no basis.
+    averaging = EMAWeightAveraging(use_buffers=False, decay=options.ema_decay)
+    callbacks: list[Callback] = [averaging, *checkpoints]
     if validation is not None:
         patience = EarlyStopping(MONITOR, patience=options.patience, check_on_train_epoch_end=True)
         callbacks.append(patience)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from tsdiff.solvers.base import Field, MissingFieldError, Solver, integrate
-from tsdiff.solvers.ddim import DDIM, Ancestral
+from tsdiff.solvers.ddim import DDIM, Analytic, Ancestral
 from tsdiff.solvers.euler import Euler
 from tsdiff.solvers.euler_maruyama import EulerMaruyama
 from tsdiff.solvers.grids import GRIDS, Grid, PowerGrid, UniformGrid
@@ -22,6 +22,7 @@ SOLVERS: dict[str, Solver] = {
     "heun": Heun(),
     "euler_maruyama": EulerMaruyama(),
     "ancestral": Ancestral(),
+    "analytic": Analytic(),
     "ddim": DDIM(),
 }
 """Solvers by the names that ``predict(solver=...)`` and the command line understand."""
@@ -62,6 +63,7 @@ __all__ = [
     "DDIM",
     "GRIDS",
     "SOLVERS",
+    "Analytic",
     "Ancestral",
     "Euler",
     "EulerMaruyama",

@@ -39,6 +39,9 @@ class Field:
         Native diffusion coefficient ``g(t)``, shaped like ``t``.
     signal_noise
         ``a(t), b(t)`` of an affine path, shaped like ``t``.
+    data_variance
+        ``Var(x_0 | x_t)`` as it would be of Gaussian data, a function of ``t``, ``[1, 1, 1]`` or
+        ``[1, 1, D]``.
     name
         What error messages call the process.
     """
@@ -48,6 +51,7 @@ class Field:
     data: Evaluation | None = None
     diffusion: Callable[[Tensor], Tensor] | None = None
     signal_noise: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    data_variance: Callable[[Tensor], Tensor] | None = None
     name: str = "process"
 
 

@@ -10,6 +10,12 @@ Given ``x_t`` and a prediction of ``x_0``, the forward process has the Gaussian 
 for ``s < t`` (Song et al. 2021, *DDIM*, eqs. 12 and 16, written for any affine path). ``η = 1``
 is the ancestral step of DDPM (Ho et al. 2020, eq. 7), ``η = 0`` a first-order ODE solver.
 Unlike Euler-Maruyama it is safe where ``a(1) = 0``.
+
+A prediction of ``x_0`` is its conditional mean only, and steps that take it for the truth end too
+narrow. With ``v_t = Var(x_0 | x_t)`` the step that keeps the variance adds to the noise (Bao et al.
+2022, *Analytic-DPM*, thm. 1)
+
+.. math:: γ^2 v_t, \qquad γ = a_s - \frac{a_t}{b_t}\sqrt{b_s^2 - \varsigma^2}.
 """
 
 from __future__ import annotations
@@ -51,10 +57,16 @@ class DDIM(Solver):
         kept = (a * b_next) / (a_next * b)
         variance = (self.eta * b_next) ** 2 * (1.0 - kept**2).clamp_min(0.0)
         noise_level = (b_next**2 - variance).clamp_min(0.0).sqrt()
-        x = a_next * data + (noise_level / b) * (x - a * data)
+        share = a_next - a * noise_level / b
+        x = share * data + (noise_level / b) * x
         if self.eta > 0.0:
-            x = x + variance.sqrt() * standard_normal(x, generator)
+            level = self._level(field, t, variance, share)
+            x = x + level * standard_normal(x, generator)
         return x, None
+
+    def _level(self, field: Field, t: Tensor, variance: Tensor, share: Tensor) -> Tensor:
+        """Standard deviation of the noise of a step."""
+        return variance.sqrt()
 
 
 @dataclass(frozen=True)
@@ -62,3 +74,16 @@ class Ancestral(DDIM):
     """DDPM's own sampler: a draw from the posterior at every step."""
 
     eta: float = 1.0
+
+
+@dataclass(frozen=True)
+class Analytic(Ancestral):
+    """The ancestral step with the variance that the data prediction leaves open.
+
+    Exact at any number of steps where data are Gaussian.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("data", "signal_noise", "data_variance")
+
+    def _level(self, field: Field, t: Tensor, variance: Tensor, share: Tensor) -> Tensor:
+        return (variance + share.square() * field.data_variance(t)).sqrt()

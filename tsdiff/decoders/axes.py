@@ -16,6 +16,8 @@ name             unit                                          axes
 ``"raw"``        1, and nothing is centred                     the dimensions
 ===============  ============================================  ==========================
 
+Without ``rescale`` the unit is 1 for all of them: events are centred, and stay in the data's units.
+
 ``"leading"`` completes the first K principal axes by Householder reflections, so that a change of
 axes costs O(D K) and no matrix is held.
 """
@@ -40,6 +42,8 @@ class Axes(nn.Module):
         D.
     rank
         K, between 1 and D - 1; for ``"leading"`` only.
+    rescale
+        Whether events are divided by the unit.
     common_spread
         Whether the spread is one number for all axes: needed where axes may be turned later.
 
@@ -60,7 +64,15 @@ class Axes(nn.Module):
     centre: Tensor
     covariance: Tensor
 
-    def __init__(self, kind: str, dim: int, *, rank: int = 0, common_spread: bool = False):
+    def __init__(
+        self,
+        kind: str,
+        dim: int,
+        *,
+        rank: int = 0,
+        rescale: bool = True,
+        common_spread: bool = False,
+    ):
         super().__init__()
         if kind not in AXES:
             raise ValueError(f"unknown axes {kind!r}: expected one of {', '.join(AXES)}")
@@ -69,7 +81,8 @@ class Axes(nn.Module):
                 "rank must lie between 1 and D - 1 for leading axes and be 0 otherwise, got "
                 f"rank={rank}, D={dim}, axes={kind!r}"
             )
-        self.kind, self.dim, self.rank, self.common_spread = kind, dim, rank, common_spread
+        self.kind, self.dim, self.rank = kind, dim, rank
+        self.rescale, self.common_spread = rescale, common_spread
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("unit", torch.ones(dim))
         self.register_buffer("spread", torch.ones(dim))
@@ -85,9 +98,11 @@ class Axes(nn.Module):
         std = covariance.diagonal().clamp_min(0.0).sqrt()
         least = max(1e-6 * float(std.max()), 1e-12)
         unit = torch.ones_like(std)
-        if self.kind == "own":
+        if not self.rescale or self.kind == "raw":
+            pass
+        elif self.kind == "own":
             unit = std.clamp_min(least)
-        elif self.kind != "raw":
+        else:
             unit = unit * std.square().mean().sqrt().clamp_min(1e-12)
         scaled = covariance / torch.outer(unit, unit)
         zero = torch.zeros_like(mean)

@@ -207,7 +207,8 @@ class AffineDecoder(Decoder):
     @property
     def _spread(self) -> Tensor | None:
         """What ``ξ`` is multiplied by to be data on the path; None for 1."""
-        return self.axes.spread if self.preconditioned and self.axes.kind != "own" else None
+        unit = self.axes.kind == "own" and self.axes.rescale
+        return self.axes.spread if self.preconditioned and not unit else None
 
     def draw_times(self, rows: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         """Training times, uniform over the path's range, ``[rows, 1, 1]``."""
@@ -274,11 +275,8 @@ class AffineDecoder(Decoder):
             name=f"{type(self).__name__} on {type(self.path).__name__}",
         )
 
-    def draw_source(self, context: Tensor, generator: Randomness = None) -> Tensor:
-        """Where sampling starts, ``[B, T, D]``, as the path sees it."""
-        noise = standard_normal(
-            context.new_empty(*context.shape[:2], len(self.source_mean)), generator
-        )
+    def draw_source(self, field: Field, noise: Tensor) -> Tensor:
+        """Where sampling starts, from standard normal noise ``[B, T, D]``, as the path sees it."""
         return self.source_mean + noise @ self.source_factor.T
 
     def sample(
@@ -297,13 +295,20 @@ class AffineDecoder(Decoder):
         ----------
         watch
             Is shown every ``(x, t)`` on the way, ends included, as
-            :func:`tsdiff.solvers.integrate` shows them; ``axes.leave(x)`` is in the data's units.
+            :func:`tsdiff.solvers.integrate` shows them; see :meth:`restore`.
         """
         solver = self.solver if solver is None else as_solver(solver)
         grid = self.grid if grid is None else as_grid(grid)
         times = grid(self.num_steps if num_steps is None else num_steps)
-        x = self.draw_source(context, generator)
-        x = integrate(self.field(context), solver, x, times, generator=generator, watch=watch)
+        field = self.field(context)
+        shape = (*context.shape[:2], len(self.source_mean))
+        x = self.draw_source(field, standard_normal(context.new_empty(shape), generator))
+        return self.axes.leave(
+            integrate(field, solver, x, times, generator=generator, watch=watch)
+        )
+
+    def restore(self, x: Tensor, t: Tensor) -> Tensor:
+        """The process at ``t`` in the data's units and coordinates, from what solvers carry."""
         return self.axes.leave(x)
 
     def _denoise(

@@ -101,6 +101,7 @@ def sample_points(decoder: Decoder, num_points: int, *, seed: int = 0, **sampler
     return decoder.sample(context, generator=generator, **sampler).squeeze(1)
 
 
+@torch.no_grad()
 def trajectories(
     decoder: AffineDecoder, num_points: int, *, seed: int = 0, **sampler: Any
 ) -> tuple[Tensor, Tensor]:
@@ -115,5 +116,5 @@ def trajectories(
     sample_points(
         decoder, num_points, seed=seed, watch=lambda x, t: seen.append((x, t)), **sampler
     )
-    states = torch.stack([decoder.axes.leave(x).squeeze(1) for x, _ in seen])
+    states = torch.stack([decoder.restore(x, t).squeeze(1) for x, t in seen])
     return states, torch.stack([t.squeeze() for _, t in seen])

@@ -12,8 +12,11 @@ path; every ``stage`` updates, trajectories are simulated backward and the varia
 ``num_stages`` it rests at its average, and the backward score is trained to the end along that.
 
 Two laws are called prior in the paper, and are kept apart here. The *loss prior* is where simulated
-trajectories start, and drives ``A``; the *sampling prior*, where samples start, has the moments of
-``x_1``. An offset moves the process as a whole: the decoder runs on ``x_t - m_t``, which is an
+trajectories start, and drives ``A``. The *sampling prior*, where samples start, has the moments of
+``x_1``, and they depend on the context: where ``A`` mixes little, ``x_1`` remembers more of the data
+than a law that is common to all contexts can tell. Its mean is ``a(1)`` times the network's own
+estimate of the data given the context; its variance follows from how far that estimate is swayed
+by ``x_1`` itself, ``k = ∂\hat x_0 / ∂x_1 = a v / (a² v + b²)`` for data of variance ``v``. An offset moves the process as a whole: the decoder runs on ``x_t - m_t``, which is an
 affine path, and ``u`` is felt through ``A`` alone.
 """
 
@@ -38,13 +41,14 @@ from tsdiff.processes.variational import (
     gradient_step,
 )
 from tsdiff.random import standard_normal
-from tsdiff.solvers import Grid, Solver, as_solver, integrate
+from tsdiff.solvers import Field, Grid, Solver, as_solver, integrate
 
 STRUCTURES = ("auto", "principal", "diagonal", "low_rank", "full")
 """What ``A`` may look like: see :class:`VSDM`."""
 METHODS = ("exact", "gradient")
 LOSS_PRIORS = ("standard", "conditional")
 AVERAGING = ("none", "polyak", "ema")
+ABOUT = ("mean", "origin")
 
 # Up to here a change to principal axes costs little beside the network.
 _MOST_PRINCIPAL = 128
@@ -60,8 +64,11 @@ class VSDM(AffineDecoder):
 
     Parameters
     ----------
-    network, target_dim, solver, num_steps, grid, preconditioned, weighting, source
+    network, target_dim, solver, num_steps, grid, preconditioned, weighting
         As in :class:`AffineDecoder`.
+    source
+        Where sampling starts: ``"conditional"``, the moments of ``x_1`` given the context; or as in
+        :class:`AffineDecoder`, for the same in all contexts.
     schedule
         ``β``; None is ``β_min = 0.1, β_max = 20, r = 1.7``.
     structure
@@ -78,6 +85,9 @@ class VSDM(AffineDecoder):
         ``δ``: 1 adapts the variance-preserving process, 0 the exploding one.
     offset
         Whether the forward drift has the offset ``u``. Centred data don't need it.
+    about
+        What the process without ``A`` falls back to, and the loss prior lies around: the data's
+        ``"mean"``, or the ``"origin"`` of their own coordinates.
     method
         ``"exact"``: the minimiser in closed form; ``"gradient"``: descent along the paper's
         parametrisation.
@@ -102,13 +112,15 @@ class VSDM(AffineDecoder):
     eigenvalue_range
         Where eigenvalues of ``D`` are held.
     axes
-        Overrides where the process runs: ``"raw"`` takes events as they come.
+        Where the process runs; None follows from the structure. Must be principal axes, in one
+        unit, for ``"full"``.
     """
 
     path: FixedBasisSDE
     stages: Tensor
     average: Tensor
     average_shift: Tensor
+    residual_variance: Tensor
 
     def __init__(
         self,
@@ -121,6 +133,7 @@ class VSDM(AffineDecoder):
         cells: int = 1,
         decay: float = 1.0,
         offset: bool = False,
+        about: str = "mean",
         method: str = "exact",
         zeta: float = 0.75,
         loss_prior: str = "standard",
@@ -141,11 +154,11 @@ class VSDM(AffineDecoder):
         grid: str | Grid = "quadratic",
         preconditioned: bool = True,
         weighting: Weighting | None = None,
-        axes: str | None = None,
-        source: str = "matched",
+        axes: str | Axes | None = None,
+        source: str = "conditional",
     ):
         structure, rank = _resolve(structure, rank, target_dim)
-        _check(cells, zeta, loss_prior, method, averaging, structure)
+        _check(cells, zeta, loss_prior, method, averaging, structure, about)
         schedule = schedule or VariancePreserving(0.1, 20.0, exponent=1.7)
         path = FixedBasisSDE(
             target_dim,
@@ -157,7 +170,8 @@ class VSDM(AffineDecoder):
         )
         kind = {"low_rank": "leading", "diagonal": "common"}.get(structure, "principal")
         self.structure, self.rank = structure, rank
-        self.zeta, self.loss_prior, self.method, self.offset = zeta, loss_prior, method, offset
+        self.zeta, self.loss_prior, self.method = zeta, loss_prior, method
+        self.offset, self.about = offset, about
         self.stage, self.num_stages = stage, num_stages
         self.averaging, self.ema_decay = averaging, ema_decay
         self.step_sizes = StepSizes(step_size, step_decay, step_delay)
@@ -174,12 +188,20 @@ class VSDM(AffineDecoder):
             preconditioned=preconditioned,
             weighting=weighting,
             axes=axes or Axes(kind, target_dim, rank=rank, common_spread=structure == "full"),
-            source=source,
+            source="matched" if source == "conditional" else source,
         )
+        self.conditional = source == "conditional"
         dims = (cells, target_dim, target_dim) if structure == "full" else (cells, target_dim)
         self.register_buffer("stages", torch.zeros((), dtype=torch.int64))
         self.register_buffer("average", torch.zeros(dims, dtype=torch.float64))
         self.register_buffer("average_shift", torch.zeros(cells, target_dim, dtype=torch.float64))
+        self.register_buffer("residual_variance", self.axes.spread.square())
+
+    def set_data_moments(self, mean: Tensor, covariance: Tensor) -> None:
+        super().set_data_moments(mean, covariance)
+        self._set(torch.zeros_like(self.path.eigenvalues), torch.zeros_like(self.path.shift))
+        if "residual_variance" in self._buffers:
+            self.residual_variance.copy_(self.axes.spread.square())
 
     def phases(self) -> tuple[Phase, ...]:
         if self.num_stages == 0:
@@ -194,7 +216,7 @@ class VSDM(AffineDecoder):
 
     @torch.no_grad()
     def refresh(self, context: Tensor, generator: torch.Generator | None = None) -> None:
-        """Move the variational score by one stage; at rest after the last one.
+        """Move the variational score by one stage, unless it rests; then attune the source.
 
         Parameters
         ----------
@@ -203,28 +225,70 @@ class VSDM(AffineDecoder):
             of them as there are paths, and moments are pooled.
         """
         stage = int(self.stages) + 1
-        if stage > self.num_stages:
-            return
-        moments = self.simulate(context, generator)
-        self._move(self._step(moments), self.step_sizes(stage))
-        self.stages.fill_(stage)
-        self._average(stage)
-        self._place_source()
+        if stage <= self.num_stages:
+            moments = self.simulate(context, generator)
+            self._move(self._step(moments), self.step_sizes(stage))
+            self.stages.fill_(stage)
+            self._average(stage)
+            self._place_source()
+        if self.conditional:
+            self._attune_source(context, generator)
+
+    def draw_source(self, field: Field, noise: Tensor) -> Tensor:
+        if not self.conditional:
+            return super().draw_source(field, noise)
+        a, b = self._end(noise)
+        estimate = self._estimate(field, torch.zeros_like(noise) + self.source_mean)
+        return a * estimate + (a * a * self.residual_variance + b * b).sqrt() * noise
+
+    def _attune_source(self, context: Tensor, generator: torch.Generator | None) -> None:
+        """Set the variance that contexts leave to the data, along each axis.
+
+        Slopes are taken by central differences along random signs, in which the influence of one
+        axis on another averages out over contexts (Hutchinson 1989).
+        """
+        context = self._some(context, generator)
+        shape = (*context.shape[:2], self.path.dim)
+        signs = standard_normal(context.new_empty(shape), generator).sign()
+        a, b = self._end(signs)
+        reach, field = 0.5 * (a * self.axes.spread + b) * signs, self.field(context)
+        swayed = self._estimate(field, self.source_mean + reach)
+        swayed = swayed - self._estimate(field, self.source_mean - reach)
+        slope = (swayed / (2.0 * reach)).mean((0, 1))
+        most = self.axes.spread.square()
+        bound = (a * most / (a * a * most + b * b)).flatten()
+        slope = torch.minimum(slope.clamp_min(0.0), bound)
+        variance = slope * (b * b).flatten() / (a * (1.0 - a * slope)).flatten()
+        self.residual_variance.copy_(torch.minimum(variance, most))
+
+    def _end(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """``a(1), b(1)``, ``[1, 1, D]``."""
+        k = self.path.coefficients(torch.ones(1, 1, 1, dtype=like.dtype, device=like.device))
+        return k.a.expand(1, 1, self.path.dim), k.b.expand(1, 1, self.path.dim)
+
+    def _estimate(self, field: Field, x: Tensor) -> Tensor:
+        """The data prediction at ``t = 1``."""
+        one = torch.ones(1, 1, 1, dtype=x.dtype, device=x.device)
+        return field.data(x, one)  # type: ignore[misc]
+
+    def _some(self, context: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Contexts of as many rows as there are paths, drawn with repetition."""
+        count, device = (self.num_paths,), context.device
+        return context[torch.randint(len(context), count, generator=generator, device=device)]
 
     def simulate(
         self, context: Tensor, generator: torch.Generator | None = None
     ) -> TrajectoryMoments:
         """Moments of trajectories from the loss prior, along the axes."""
         dim, device = self.path.dim, context.device
-        rows = torch.randint(len(context), (self.num_paths,), generator=generator, device=device)
-        context = context[rows]
+        context = self._some(context, generator)
         times, weights, cells = self._path_grid(device)
         x = standard_normal(context.new_empty(*context.shape[:2], dim), generator)
-        one = torch.ones(1, 1, 1, dtype=x.dtype, device=device)
+        origin = self._origin().to(x.dtype)
         if self.loss_prior == "conditional":
-            x = self.path.coefficients(one).b * x
-        elif (start := self.path.offset(one)) is not None:
-            x = x - start
+            x = self._end(x)[1] * x
+        else:
+            x = origin + x - self._centre(torch.ones(1, 1, 1, dtype=x.dtype, device=device))
         moments, field = TrajectoryMoments(self.path.cells, dim, device), self.field(context)
         visited = 0
 
@@ -233,17 +297,30 @@ class VSDM(AffineDecoder):
             node, visited = visited, visited + 1
             if node == len(weights):
                 return
-            score, shift = field.score(x, t), self.path.offset(t)  # type: ignore[misc]
-            state = (x if shift is None else x + shift).flatten(0, 1)
-            score = score.flatten(0, 1)
+            score = field.score(x, t).flatten(0, 1)  # type: ignore[misc]
+            state = (x + self._centre(t) - origin).flatten(0, 1)
             # Half of each neighbouring step; the last step has no evaluation at its end.
-            moments.add(cells[node], weights[node] * (1.0 if node + 1 == len(weights) else 0.5),
-                        state, score)
+            share = 1.0 if node + 1 == len(weights) else 0.5
+            moments.add(cells[node], share * weights[node], state, score)
             if node > 0:
                 moments.add(cells[node - 1], 0.5 * weights[node - 1], state, score)
 
         integrate(field, self.path_solver, x, times, generator=generator, watch=watch)
         return moments
+
+    def restore(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.axes.leave(x + self._centre(t))
+
+    def _centre(self, t: Tensor) -> Tensor:
+        """``m_t``, which what solvers carry lacks, ``[B, 1, D]`` along the axes."""
+        offset = self.path.offset(t)
+        return t.new_zeros(1, 1, self.path.dim) if offset is None else offset
+
+    def _origin(self) -> Tensor:
+        """The point that ``A x + u`` counts from, ``[D]`` along the axes."""
+        if self.about == "mean":
+            return torch.zeros_like(self.axes.mean)
+        return self.axes.along(-self.axes.mean / self.axes.unit)
 
     def _path_grid(self, device: torch.device) -> tuple[Tensor, list[float], list[int]]:
         """Falling times, the ``∫β`` of each step, and the cell that it lies in.
@@ -289,7 +366,7 @@ class VSDM(AffineDecoder):
 
     def _move(self, step: Step, size: float) -> None:
         """Take a share of a step, hold eigenvalues in their range, and say so where that binds."""
-        shift = self.path.shift + size * step.offset
+        shift = self._shift() + size * step.offset
         if self.structure == "full":
             values = torch.diag_embed(self._drift()) + size * step.matrix
             moved = self._turn(values[0], shift)
@@ -306,10 +383,14 @@ class VSDM(AffineDecoder):
                 stacklevel=2,
             )
 
+    def _shift(self) -> Tensor:
+        """``u``, counted from the origin, ``[N, D]``; the path's own is counted from the mean."""
+        return self.path.shift - 0.5 * self.path.eigenvalues * self._origin()
+
     def _set(self, drift: Tensor, shift: Tensor) -> int:
-        return self.path.set_spectrum(
-            self.path.decay - 2.0 * drift, offset=shift if self.offset else None
-        )
+        values = (self.path.decay - 2.0 * drift).clamp(*self.path.eigenvalue_range)
+        shift = shift + 0.5 * values * self._origin()
+        return self.path.set_spectrum(self.path.decay - 2.0 * drift, offset=shift)
 
     def _turn(self, matrix: Tensor, shift: Tensor) -> int:
         """Let the axes be eigenvectors of ``A [D, D]``, which is given along the present ones."""
@@ -319,7 +400,7 @@ class VSDM(AffineDecoder):
 
     def _average(self, stage: int) -> None:
         """Keep the average of the drift, and rest at it after the last stage."""
-        drift, shift = self._drift(), self.path.shift
+        drift, shift = self._drift(), self._shift()
         full = self.structure == "full"
         if full:
             basis = self.axes.basis.double()
@@ -367,12 +448,19 @@ def _resolve(structure: str, rank: int | None, dim: int) -> tuple[str, int]:
 
 
 def _check(
-    cells: int, zeta: float, loss_prior: str, method: str, averaging: str, structure: str
+    cells: int,
+    zeta: float,
+    loss_prior: str,
+    method: str,
+    averaging: str,
+    structure: str,
+    about: str,
 ) -> None:
     for name, value, known in (
         ("loss_prior", loss_prior, LOSS_PRIORS),
         ("method", method, METHODS),
         ("averaging", averaging, AVERAGING),
+        ("about", about, ABOUT),
     ):
         if value not in known:
             raise ValueError(f"unknown {name} {value!r}: expected one of {', '.join(known)}")

@@ -15,6 +15,7 @@ from tsdiff.processes.affine import (
     VariancePreserving,
 )
 from tsdiff.processes.fixed_basis import FixedBasisSDE
+from tsdiff.processes.gaussian_bridge import GaussianBridge
 from tsdiff.processes.linear_sde import LinearSDE, Moments
 from tsdiff.processes.matrix_sde import MatrixSDE
 
@@ -24,6 +25,7 @@ __all__ = [
     "Coefficients",
     "DiscreteDDPM",
     "FixedBasisSDE",
+    "GaussianBridge",
     "Linear",
     "LinearSDE",
     "MatrixSDE",

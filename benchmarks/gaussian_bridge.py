@@ -1,0 +1,138 @@
+"""VSDM and SGM beside the Schrödinger bridge between Gaussians: figure 1 of the paper.
+
+Deng et al. (2024), *Variational Schrödinger Diffusion Models*, sec. 7.1: data N(μ, S) with
+μ = [-8, 2] and S = [[1, 1], [1, 5]], reference dX = -2 X dt + 2 dw, prior N(0, I). VSDM has ζ = 1
+and a drift that is free in time; SGM is the same with A = 0. Means and covariances of the learned
+process are taken from samples of the probability-flow ODE, at 20 times, and compared with the
+closed form.
+
+    python benchmarks/gaussian_bridge.py --seeds 3 --output gaussian_bridge
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tsdiff.decoders import VSDM
+from tsdiff.decoders.axes import Axes
+from tsdiff.decoders.clouds import fit_points, trajectories
+from tsdiff.networks import ResidualMLP
+from tsdiff.processes import GaussianBridge, VariancePreserving
+
+MEAN = torch.tensor([-8.0, 2.0], dtype=torch.float64)
+COVARIANCE = torch.tensor([[1.0, 1.0], [1.0, 5.0]], dtype=torch.float64)
+STEPS, SHOWN = 57, 60
+
+
+def make(name: str) -> VSDM:
+    schedule = VariancePreserving(4.0, 4.0)
+    network = ResidualMLP(2, 1, width=64, num_blocks=3)
+    return VSDM(
+        network,
+        2,
+        schedule=schedule,
+        zeta=1.0,
+        cells=20,
+        offset=True,
+        about="origin",
+        step_size=1.0,
+        averaging="polyak",
+        stage=150,
+        num_stages=0 if name == "SGM" else 20,
+        num_paths=4000,
+        path_steps=40,
+        source="matched",
+        axes=Axes("principal", 2, rescale=False),
+    )
+
+
+def errors(states: np.ndarray, times: np.ndarray, bridge: GaussianBridge) -> tuple[float, float]:
+    """Root mean square error over 20 times, of the mean and of the covariance."""
+    chosen = np.linspace(0, len(times) - 1, 20).round().astype(int)
+    t = torch.tensor(times[chosen])
+    mean, covariance = bridge.mean(t).numpy(), bridge.covariance(t).numpy()
+    off_mean = states[chosen].mean(1) - mean
+    off_covariance = np.stack([np.cov(points.T) for points in states[chosen]]) - covariance
+    return (
+        float(np.sqrt((off_mean**2).sum(-1).mean())),
+        float(np.sqrt((off_covariance**2).sum((-2, -1)).mean())),
+    )
+
+
+def draw(ways: dict[str, np.ndarray], path: Path) -> None:
+    """The plane, with the ways that points take: the paper's figure 1."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(
+        1, len(ways), figsize=(4.2 * len(ways), 4), sharex=True, sharey=True
+    )
+    for panel, (name, states) in zip(panels, ways.items(), strict=True):
+        panel.plot(*states[:, :SHOWN].transpose(2, 0, 1), color="0.6", linewidth=0.7)
+        panel.scatter(*states[-1, :SHOWN].T, s=8, color="tab:red", label="t = 0", zorder=3)
+        panel.scatter(*states[0, :SHOWN].T, s=8, color="tab:blue", label="t = 1", zorder=3)
+        panel.set_title(name)
+    panels[0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=4500)
+    parser.add_argument("--points", type=int, default=200_000)
+    parser.add_argument("--output", type=Path, default=Path("gaussian_bridge"))
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+
+    bridge = GaussianBridge(MEAN, COVARIANCE, VariancePreserving(4.0, 4.0))
+    lines = [
+        "| model | seed | error of means | error of covariances | training |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    pictures: dict[str, np.ndarray] = {}
+    for seed in range(arguments.seeds):
+        rng = torch.Generator().manual_seed(seed)
+        noise = torch.randn(arguments.points, 2, generator=rng, dtype=torch.float64)
+        points = MEAN + noise @ torch.linalg.cholesky(COVARIANCE).T
+        for name in ("SGM", "VSDM"):
+            torch.manual_seed(seed)
+            decoder, began = make(name), time.perf_counter()
+            fit_points(decoder, points.float(), num_updates=arguments.updates, seed=seed)
+            took = time.perf_counter() - began
+            states, times = trajectories(
+                decoder,
+                arguments.points,
+                seed=seed,
+                solver="heun",
+                num_steps=STEPS,
+                grid="uniform",
+            )
+            pictures.setdefault(name, states.double().numpy())
+            mean, covariance = errors(states.double().numpy(), times.double().numpy(), bridge)
+            lines.append(f"| {name} | {seed} | {mean:.4f} | {covariance:.4f} | {took:.0f} s |")
+            print(lines[-1], flush=True)
+        if seed == 0:
+            t = torch.linspace(1.0, 0.0, STEPS + 1, dtype=torch.float64)
+            pictures = {"closed form": bridge.trajectory(points[:SHOWN], t).numpy(), **pictures}
+            exact = bridge.trajectory(points, t).numpy()
+            mean, covariance = errors(exact, t.numpy(), bridge)
+            lines.append(
+                f"| closed form, as many samples | {seed} | {mean:.4f} | {covariance:.4f} | |"
+            )
+    text = "\n".join(lines)
+    print(text)
+    (arguments.output / "table.md").write_text(text + "\n", encoding="utf-8")
+    draw(pictures, arguments.output / "trajectories.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -60,8 +60,9 @@ def exact_moments(sde: LinearSDE, mean: Tensor, covariance: Tensor) -> Trajector
         simpson = torch.tensor([1.0] + [4.0, 2.0] * (_STEPS // 2 - 1) + [4.0, 1.0]).double()
         weights = simpson / 3.0 * (high - low) / _STEPS * sde.schedule.rate(grid)
         moments.weight[cell] = weights.sum()
-        for name, value in zip(("x", "score", "xx", "score_x"), zip(*values, strict=True)):
-            pooled = torch.stack(value)
+        columns = zip(*values, strict=True)
+        for name, column in zip(("x", "score", "xx", "score_x"), columns, strict=True):
+            pooled = torch.stack(column)
             shape = (-1,) + (1,) * (pooled.ndim - 1)
             getattr(moments, name)[cell] = (weights.view(shape) * pooled).sum(0)
     return moments

@@ -303,9 +303,7 @@ class AffineDecoder(Decoder):
         field = self.field(context)
         shape = (*context.shape[:2], len(self.source_mean))
         x = self.draw_source(field, standard_normal(context.new_empty(shape), generator))
-        return self.axes.leave(
-            integrate(field, solver, x, times, generator=generator, watch=watch)
-        )
+        return self.axes.leave(integrate(field, solver, x, times, generator=generator, watch=watch))
 
     def restore(self, x: Tensor, t: Tensor) -> Tensor:
         """The process at ``t`` in the data's units and coordinates, from what solvers carry."""

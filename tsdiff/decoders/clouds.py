@@ -113,8 +113,6 @@ def trajectories(
         ``[num_steps + 1, N, D]`` and ``[num_steps + 1]``, from ``t = 1`` to 0.
     """
     seen: list[tuple[Tensor, Tensor]] = []
-    sample_points(
-        decoder, num_points, seed=seed, watch=lambda x, t: seen.append((x, t)), **sampler
-    )
+    sample_points(decoder, num_points, seed=seed, watch=lambda x, t: seen.append((x, t)), **sampler)
     states = torch.stack([decoder.restore(x, t).squeeze(1) for x, t in seen])
     return states, torch.stack([t.squeeze() for _, t in seen])

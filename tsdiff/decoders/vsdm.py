@@ -70,7 +70,7 @@ class VSDM(AffineDecoder):
         Where sampling starts: ``"conditional"``, the moments of ``x_1`` given the context; or as in
         :class:`AffineDecoder`, for the same in all contexts.
     schedule
-        ``β``; None is ``β_min = 0.1, β_max = 20, r = 1.7``.
+        ``β``; None is ``VariancePreserving()``.
     structure
         What ``A`` looks like. ``"principal"``: diagonal along the data's principal axes, where
         the optimum of Gaussian data lies. ``"low_rank"``: free along the first ``rank`` of them,
@@ -159,7 +159,12 @@ class VSDM(AffineDecoder):
     ):
         structure, rank = _resolve(structure, rank, target_dim)
         _check(cells, zeta, loss_prior, method, averaging, structure, about)
-        schedule = schedule or VariancePreserving(0.1, 20.0, exponent=1.7)
+        for name, count in (("stage", stage), ("num_paths", num_paths), ("path_steps", path_steps)):
+            if count < 1:
+                raise ValueError(f"{name} must be a positive integer, got {count}")
+        if num_stages < 0:
+            raise ValueError(f"num_stages must not be negative, got {num_stages}")
+        schedule = schedule or VariancePreserving()
         path = FixedBasisSDE(
             target_dim,
             schedule,
@@ -177,6 +182,15 @@ class VSDM(AffineDecoder):
         self.step_sizes = StepSizes(step_size, step_decay, step_delay)
         self.num_paths, self.path_steps = num_paths, path_steps
         self.path_solver, self.iterations = as_solver(path_solver), iterations
+        axes = axes or Axes(kind, target_dim, rank=rank, common_spread=structure == "full")
+        if isinstance(axes, str):
+            axes = Axes(axes, target_dim)
+        if structure == "full":
+            if axes.kind != "principal":
+                raise ValueError(
+                    f"structure='full' turns its axes and needs principal axes, got {axes.kind!r}"
+                )
+            axes.common_spread = True
         super().__init__(
             network,
             path,
@@ -187,7 +201,7 @@ class VSDM(AffineDecoder):
             grid=grid,
             preconditioned=preconditioned,
             weighting=weighting,
-            axes=axes or Axes(kind, target_dim, rank=rank, common_spread=structure == "full"),
+            axes=axes,
             source="matched" if source == "conditional" else source,
         )
         self.conditional = source == "conditional"

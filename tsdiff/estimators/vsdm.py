@@ -45,7 +45,7 @@ class VSDMEstimator(GenerativeEstimator):
 
     beta_min: float = 0.1
     beta_max: float = 20.0
-    exponent: float = 1.7
+    exponent: float = 1.0
     structure: str = "auto"
     rank: int | None = None
     zeta: float = 0.75

@@ -251,9 +251,7 @@ class VarianceExploding(AffinePath):
         # b' diverges at t = 0; the floor keeps it finite there and changes nothing beyond.
         floor = math.sqrt(torch.finfo(t.dtype).tiny)
         growth = slope * self.sigma_min**2 * torch.exp(2.0 * slope * t)
-        return Coefficients(
-            torch.ones_like(t), b, torch.zeros_like(t), growth / b.clamp_min(floor)
-        )
+        return Coefficients(torch.ones_like(t), b, torch.zeros_like(t), growth / b.clamp_min(floor))
 
     def diffusion(self, t: Tensor) -> Tensor:
         slope = math.log(self.sigma_max / self.sigma_min)

@@ -175,7 +175,7 @@ class LinearScore(nn.Module):
 
     def __init__(self, start: Tensor, groups: Tensor | None = None):
         super().__init__()
-        cells, dim = start.shape[:2]
+        cells = len(start)
         self.groups = groups
         mean = start.mean(0)
         if groups is None:
@@ -236,7 +236,9 @@ def _pooled(values: Tensor, groups: Tensor) -> Tensor:
     count = int(groups.max()) + 1
     shape = (*values.shape[:-1], count)
     total = values.new_zeros(shape).index_add(-1, groups, values)
-    size = values.new_zeros(count).index_add(0, groups, torch.ones_like(values[(0,) * (values.ndim - 1)]))
+    size = values.new_zeros(count).index_add(
+        0, groups, torch.ones_like(values[(0,) * (values.ndim - 1)])
+    )
     return (total / size)[..., groups]
 
 

@@ -18,6 +18,8 @@ from tsdiff.estimators import ESTIMATORS
 from tsdiff.networks import NETWORKS
 from tsdiff.solvers import SOLVERS
 
+# Phases run within a few updates; estimators without any have no such parameters.
+STAGES = {"stage": 3, "num_stages": 3, "num_paths": 16, "path_steps": 4}
 BUILT_IN = {
     name: kind for name, kind in ESTIMATORS.items() if kind.__module__.startswith("tsdiff.")
 }
@@ -28,9 +30,16 @@ def kind(request):
     return BUILT_IN[request.param]
 
 
+def small(kind, **options):
+    """An estimator that trains in a fraction of a second."""
+    known = kind(prediction_length=1).get_params()
+    stages = {name: value for name, value in STAGES.items() if name in known}
+    return kind(**SMALL | stages | options)
+
+
 @pytest.fixture(scope="module")
 def trained(kind):
-    return kind(**SMALL).fit([entry(random_walk())], progress=False)
+    return small(kind).fit([entry(random_walk())], progress=False)
 
 
 def weights(predictor):
@@ -77,7 +86,7 @@ def test_gluonts_evaluation_predictions(trained):
 
 
 def test_a_second_fit_repeats_the_first(kind):
-    estimator = kind(**SMALL)
+    estimator = small(kind)
     data = [entry(random_walk())]
     state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     first = estimator.fit(data, progress=False)
@@ -109,7 +118,7 @@ def test_forecasts_depend_on_the_seed_alone(trained):
 
 def test_resumed_training_equals_uninterrupted_training(kind, tmp_path):
     data = [entry(random_walk())]
-    estimator = kind(**SMALL | {"max_epochs": 4, "dropout": 0.1, "num_layers": 2, "patience": 9})
+    estimator = small(kind, max_epochs=4, dropout=0.1, num_layers=2, patience=9)
     whole = estimator.fit(data, progress=False)
 
     class Stop(Exception):
@@ -134,7 +143,7 @@ def test_resumed_training_equals_uninterrupted_training(kind, tmp_path):
 def test_trainer_kwargs_are_passed_on_and_left_alone(kind):
     kwargs = {"max_epochs": 1, "callbacks": [], "log_every_n_steps": 1}
     before = copy.deepcopy(kwargs)
-    predictor = kind(**SMALL, trainer_kwargs=kwargs).fit([entry(random_walk())], progress=False)
+    predictor = small(kind, trainer_kwargs=kwargs).fit([entry(random_walk())], progress=False)
     assert kwargs == before
     assert [row["epoch"] for row in predictor.history] == [0.0, 1.0]
 
@@ -142,8 +151,8 @@ def test_trainer_kwargs_are_passed_on_and_left_alone(kind):
 @pytest.mark.parametrize("network", sorted(NETWORKS))
 @pytest.mark.parametrize("preconditioned", [True, False])
 def test_every_network(kind, network, preconditioned):
-    options = SMALL | {"network": network, "preconditioned": preconditioned, "max_epochs": 1}
-    predictor = kind(**options).fit([entry(random_walk())], progress=False)
+    estimator = small(kind, network=network, preconditioned=preconditioned, max_epochs=1)
+    predictor = estimator.fit([entry(random_walk())], progress=False)
     assert np.isfinite(samples_of(predictor, [entry(random_walk())])).all()
 
 
@@ -160,7 +169,7 @@ def test_sampled_by_any_solver(trained, solver, grid):
 
 def test_data_frame_in_quantiles_out(kind):
     table = frame(random_walk())
-    predictor = kind(**SMALL).fit(table, progress=False)
+    predictor = small(kind).fit(table, progress=False)
     result = predictor.predict(table, num_samples=20, quantiles=[0.1, 0.5, 0.9])
     assert list(result["dimension"].unique()) == ["x0", "x1", "x2"]
     assert len(result) == 4 * 3
@@ -184,8 +193,8 @@ def test_data_frame_in_quantiles_out(kind):
 )
 @pytest.mark.parametrize("scaling", ["auto", "standard", "mean", "whitened_level"])
 def test_odd_series(kind, name, target, scaling):
-    options = SMALL | {"max_epochs": 1, "num_batches_per_epoch": 2, "scaling": scaling}
-    predictor = kind(**options).fit([entry(target)], progress=False)
+    estimator = small(kind, max_epochs=1, num_batches_per_epoch=2, scaling=scaling)
+    predictor = estimator.fit([entry(target)], progress=False)
     drawn = samples_of(predictor, [entry(target)])
     assert np.isfinite(drawn).all()
     if name in ("constant", "zero"):
@@ -196,7 +205,7 @@ def test_odd_series(kind, name, target, scaling):
 
 
 def test_horizon_of_one_step(kind):
-    predictor = kind(**SMALL | {"prediction_length": 1}).fit([entry(random_walk())], progress=False)
+    predictor = small(kind, prediction_length=1).fit([entry(random_walk())], progress=False)
     assert samples_of(predictor, [entry(random_walk())]).shape == (1, 7, 1, 3)
 
 
@@ -206,7 +215,7 @@ def test_missing_values_do_not_leak(kind):
     target[1, -3:] = np.nan
     target[2, :10] = np.nan
     original = target.copy()
-    predictor = kind(**SMALL | {"scaling": "whitened"}).fit([entry(target)], progress=False)
+    predictor = small(kind, scaling="whitened").fit([entry(target)], progress=False)
     np.testing.assert_array_equal(target, original)
     drawn = samples_of(predictor, [entry(target)])
     assert np.isfinite(drawn).all()
@@ -233,7 +242,7 @@ def test_covariates_of_all_kinds(kind):
         )
 
     data = [series(0, 0), series(1, 2)]
-    predictor = kind(**SMALL).fit(data, progress=False)
+    predictor = small(kind).fit(data, progress=False)
     assert predictor.facts.cardinalities == (3,)
     drawn = samples_of(predictor, data)
     assert drawn.shape == (2, 7, 4, 2)

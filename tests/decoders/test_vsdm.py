@@ -237,6 +237,22 @@ class TestSource:
             assert rows.mean().item() == pytest.approx(k.a.item() * value, abs=0.06)
             assert rows.std().item() == pytest.approx(k.b.item(), rel=0.05)
 
+    @pytest.mark.parametrize("structure", STRUCTURES)
+    def test_the_matched_one_has_the_moments_of_the_process(self, structure: str) -> None:
+        decoder = vsdm(structure, source="matched")
+        decoder.refresh(context(16), seeded(1))
+        count = 50_000
+        noise = torch.randn(count, 1, 3, generator=seeded(5))
+        start = decoder.draw_source(decoder.field(context(1)), noise).squeeze(1).double()
+        data = MEAN + torch.randn(count, 3, generator=seeded(6)).double() @ FACTOR.mT
+        k = decoder.path.coefficients(torch.ones(1, 1, 1))
+        along = decoder.axes.enter(data.float().unsqueeze(1))
+        end = (k.a * along + k.b * torch.randn(count, 1, 3, generator=seeded(7))).squeeze(1)
+        torch.testing.assert_close(
+            torch.cov(start.mT), torch.cov(end.double().mT), rtol=0, atol=0.06
+        )
+        assert start.mean(0).abs().max() < 0.05
+
     def test_untrained_it_is_the_matched_one(self) -> None:
         """For the Gaussian that a decoder starts as, slopes tell the data's own variance."""
         decoder = vsdm(num_paths=512)

@@ -10,7 +10,12 @@ import tsdiff
 from tests.estimators.small import samples_of
 from tsdiff.datasets import crps_gaussian, split_window, truncate
 
-KINDS = [tsdiff.DDPMEstimator, tsdiff.FlowMatchingEstimator]
+KINDS = [
+    tsdiff.DDPMEstimator,
+    tsdiff.FlowMatchingEstimator,
+    tsdiff.ScoreEstimator,
+    tsdiff.VSDMEstimator,
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,12 @@ def test_errors_teach(scored):
         Evaluation.from_json("scores.json")
     with pytest.raises(ValueError, match="not an evaluation"):
         Evaluation.from_json('{"name": "x"}')
+
+
+def test_an_evaluation_travels_between_processes(scored):
+    sizes = {"num_windows": 2, "num_samples": 5, "prediction_length": 3, "target_dim": 2}
+    result = Evaluation(scores=score_samples(*scored), name="model", **sizes)
+    again = copy.deepcopy(result)
+    assert again == result
+    with pytest.raises(TypeError):
+        again.scores["crps"] = Score(0.0, 0.0)

@@ -14,6 +14,8 @@ from tsdiff.processes import (
     AffinePath,
     DiscreteDDPM,
     Linear,
+    SubVP,
+    VarianceExploding,
     VariancePreserving,
 )
 from tsdiff.random import seeded
@@ -26,7 +28,8 @@ PATHS = {
     "ddpm": DiscreteDDPM(),
     "ddpm_short": DiscreteDDPM(7, 0.01, 0.5),
 }
-VP_PATHS = {name: path for name, path in PATHS.items() if name != "linear"}
+VP_PATHS = dict(list(PATHS.items())[1:])
+PATHS |= {"sub_vp": SubVP(), "ve": VarianceExploding(0.01, 10.0)}
 every_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
 every_vp_path = pytest.mark.parametrize("path", VP_PATHS.values(), ids=VP_PATHS.keys())
 
@@ -41,6 +44,9 @@ def test_derivatives_are_those_of_autograd(path: AffinePath) -> None:
     t = times().requires_grad_()
     k = path.coefficients(t)
     for value, derivative in ((k.a, k.da), (k.b, k.db)):
+        if not value.requires_grad:  # constant in t
+            assert (derivative == 0.0).all()
+            continue
         expected = torch.autograd.grad(value.sum(), t, retain_graph=True)[0]
         torch.testing.assert_close(derivative.detach(), expected, rtol=1e-9, atol=1e-12)
 
@@ -115,7 +121,9 @@ def test_predictions_survive_the_round_trip(path: AffinePath, given: str, wanted
     x = torch.randn(41, 2, 3, dtype=torch.float64, generator=seeded(2))
     other = path.convert(value, x, t, given=given, wanted=wanted)
     back = path.convert(other, x, t, given=wanted, wanted=given)
-    torch.testing.assert_close(back, value, rtol=1e-10, atol=1e-10)
+    # A score of order 1 moves the data prediction by b² only, which is 1e-8 early on sub-VP paths.
+    loss = 1e-16 / float(path.coefficients(t).b.min()) ** 2
+    torch.testing.assert_close(back, value, rtol=1e-10, atol=max(1e-10, 10.0 * loss))
 
 
 @every_path

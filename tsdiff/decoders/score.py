@@ -8,7 +8,7 @@ from tsdiff.decoders.axes import Axes
 from tsdiff.decoders.base import AffineDecoder, Weighting
 from tsdiff.networks import Network
 from tsdiff.processes import AffinePath, SubVP, VarianceExploding, VariancePreserving
-from tsdiff.solvers import Grid, Solver
+from tsdiff.solvers import Grid, PowerGrid, Solver
 
 SDES: dict[str, Callable[[], AffinePath]] = {
     "vp": VariancePreserving,
@@ -30,8 +30,9 @@ class ScoreSDE(AffineDecoder):
     path
         An affine path, or a name in :data:`SDES`.
     solver, num_steps, grid
-        Default sampler: eight steps of Heun's method on the probability-flow ODE. The reverse SDE
-        is ``solver="euler_maruyama", num_steps=200``.
+        Default sampler: eight steps of Heun's method on the probability-flow ODE; twenty for the
+        exploding process, whose noise level spans orders of magnitude. The reverse SDE is
+        ``solver="analytic"`` with fifty steps.
     """
 
     def __init__(
@@ -41,8 +42,8 @@ class ScoreSDE(AffineDecoder):
         *,
         path: str | AffinePath = "vp",
         solver: str | Solver = "heun",
-        num_steps: int = 8,
-        grid: str | Grid = "quadratic",
+        num_steps: int | None = None,
+        grid: str | Grid | None = None,
         preconditioned: bool = True,
         weighting: Weighting | None = None,
         axes: str | Axes | None = None,
@@ -50,14 +51,15 @@ class ScoreSDE(AffineDecoder):
     ):
         if isinstance(path, str):
             path = check_sde(path)()
+        usual = (20, PowerGrid(0.5)) if isinstance(path, VarianceExploding) else (8, "quadratic")
         super().__init__(
             network,
             path,
             target_dim,
             prediction="noise",
             solver=solver,
-            num_steps=num_steps,
-            grid=grid,
+            num_steps=usual[0] if num_steps is None else num_steps,
+            grid=usual[1] if grid is None else grid,
             preconditioned=preconditioned,
             weighting=weighting,
             axes=axes,

@@ -11,13 +11,15 @@ path; every ``stage`` updates, trajectories are simulated backward and the varia
 ``A x + u`` moves towards the minimiser of :mod:`tsdiff.processes.variational`. After
 ``num_stages`` it rests at its average, and the backward score is trained to the end along that.
 
-Two laws are called prior in the paper, and are kept apart here. The *loss prior* is where simulated
-trajectories start, and drives ``A``. The *sampling prior*, where samples start, has the moments of
-``x_1``, and they depend on the context: where ``A`` mixes little, ``x_1`` remembers more of the data
-than a law that is common to all contexts can tell. Its mean is ``a(1)`` times the network's own
+Two laws are called prior in the paper, and are kept apart here. The *loss prior* is where
+simulated trajectories start, and drives ``A``. The *sampling prior*, where samples start, has the
+moments of ``x_1``, and they depend on the context: where ``A`` mixes little, ``x_1`` remembers more
+of the data than one law for all contexts can tell. Its mean is ``a(1)`` times the network's own
 estimate of the data given the context; its variance follows from how far that estimate is swayed
-by ``x_1`` itself, ``k = ∂\hat x_0 / ∂x_1 = a v / (a² v + b²)`` for data of variance ``v``. An offset moves the process as a whole: the decoder runs on ``x_t - m_t``, which is an
-affine path, and ``u`` is felt through ``A`` alone.
+by ``x_1`` itself, ``k = ∂\hat x_0 / ∂x_1 = a v / (a² v + b²)`` for data of variance ``v``.
+
+An offset moves the process as a whole: the decoder runs on ``x_t - m_t``, which is an affine path,
+and ``u`` is felt through ``A`` alone.
 """
 
 from __future__ import annotations

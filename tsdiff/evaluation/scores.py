@@ -85,6 +85,13 @@ class Evaluation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", MappingProxyType(dict(self.scores)))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A read-only view can't travel to another process; what it shows can.
+        return vars(self) | {"scores": dict(self.scores)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, scores=MappingProxyType(state["scores"]))
+
     def __getitem__(self, metric: str) -> Score:
         try:
             return self.scores[metric]

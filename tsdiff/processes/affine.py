@@ -236,7 +236,7 @@ class VarianceExploding(AffinePath):
         small against the finest structure of the data, the second large against their spread.
     """
 
-    def __init__(self, sigma_min: float = 0.01, sigma_max: float = 20.0):
+    def __init__(self, sigma_min: float = 0.01, sigma_max: float = 10.0):
         super().__init__()
         if not 0.0 < sigma_min < sigma_max:
             raise ValueError(

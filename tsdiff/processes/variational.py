@@ -9,16 +9,16 @@ present ``A_k, u_k``, and
    \qquad \vec z = \sqrt{β}\,(A x + u),
    \qquad \overleftarrow z = \sqrt{β}\,(\mathrm{score} - A_k x - u_k),
 
-is minimised over them: the paper's eq. (10), but with ``ζ`` on the divergence, where it acts as the
-paper's figures show. (Printed on the inner product, it could only ever raise ``D``.) It is quadratic
-in ``A``. With ``N = Cov(score, x) + ζ I`` and ``C = Cov(x)`` over the simulated ``x``, averaged over
-time with weights ``β``,
+is minimised over them: the paper's eq. (10), but with ``ζ`` on the divergence, where it acts as
+the paper's figures show. (Printed on the inner product, it could only ever raise ``D``.) It is
+quadratic in ``A``. With ``N = Cov(score, x) + ζ I`` and ``C = Cov(x)`` over the simulated ``x``,
+averaged over time with weights ``β``,
 
 .. math:: ΔA\,C + C\,ΔA = -(N + N^⊤), \qquad Δu = -E[\mathrm{score}] - ΔA\,E[x]
 
-for the symmetric ``ΔA = A - A_k`` and the offset, in which ``A_k`` has cancelled; without an offset,
-second moments stand for the covariances. :func:`exact_step` solves this; :func:`gradient_step`
-descends the same objective along the paper's parametrisation.
+for the symmetric ``ΔA = A - A_k`` and the offset, in which ``A_k`` has cancelled; without an
+offset, second moments stand for the covariances. :func:`exact_step` solves this;
+:func:`gradient_step` descends the same objective along the paper's parametrisation.
 
 On the law of the forward process itself ``E[score xᵀ] = -I``: what teaches ``A`` is that the prior
 is not that law's end. ``ζ = 1`` with a drift that is free in time is iterative proportional fitting

@@ -54,7 +54,7 @@ class Training:
             for phase in self.model.decoder.phases():
                 if phase.due(self.update):
                     self.model.eval()
-                    phase.run(self.model.contexts(window), seeded(1, self.update))
+                    phase.run(*self.model.events(window), seeded(1, self.update))
                     self.model.train()
                     self.stages += 1
             self.model.loss(window, seeded(2, self.update)).backward()

@@ -30,7 +30,12 @@ def train(
     ],
     model: Annotated[
         str,
-        typer.Option("--model", "-m", metavar="NAME", help="flow_matching, or ddpm (TimeGrad)."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="flow_matching, ddpm (TimeGrad), score (SGM), or vsdm.",
+        ),
     ] = "flow_matching",
     prediction_length: Annotated[
         int | None,

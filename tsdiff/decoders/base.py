@@ -52,12 +52,13 @@ class Phase:
     every
         Updates between two runs.
     run
-        ``(context [B, T, H], generator)``: contexts are those of a batch of training windows.
+        ``(x0 [B, T, D], context [B, T, H], generator)``: events and contexts of a batch of
+        training windows, those that miss nothing.
     """
 
     name: str
     every: int
-    run: Callable[[Tensor, torch.Generator | None], None]
+    run: Callable[[Tensor, Tensor, torch.Generator | None], None]
 
     def due(self, update: int) -> bool:
         """Whether it runs before update number ``update`` (0, 1, …)."""

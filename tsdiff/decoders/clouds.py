@@ -74,15 +74,16 @@ def fit_points(
     context, device = empty_context(batch_size, points), points.device
     decoder.train()
     for update in range(num_updates):
-        for phase in decoder.phases():
-            if phase.due(update):
-                phase.run(context, seeded(seed, _PHASE, update, device=device))
-                if watch is not None:
-                    watch(update, decoder)
         generator = seeded(seed, _BATCH, update, device=device)
         rows = torch.randint(len(points), (batch_size,), generator=generator, device=device)
+        events = points[rows].unsqueeze(1)
+        for phase in decoder.phases():
+            if phase.due(update):
+                phase.run(events, context, seeded(seed, _PHASE, update, device=device))
+                if watch is not None:
+                    watch(update, decoder)
         noise = seeded(seed, _NOISE, update, device=device)
-        loss = decoder.loss(points[rows].unsqueeze(1), context, generator=noise).mean()
+        loss = decoder.loss(events, context, generator=noise).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -15,8 +15,8 @@ Two laws are called prior in the paper, and are kept apart here. The *loss prior
 simulated trajectories start, and drives ``A``. The *sampling prior*, where samples start, has the
 moments of ``x_1``, and they depend on the context: where ``A`` mixes little, ``x_1`` remembers more
 of the data than one law for all contexts can tell. Its mean is ``a(1)`` times the network's own
-estimate of the data given the context; its variance follows from how far that estimate is swayed
-by ``x_1`` itself, ``k = ∂\hat x_0 / ∂x_1 = a v / (a² v + b²)`` for data of variance ``v``.
+estimate of the data given the context, its variance ``a(1)² v + b(1)²`` with the variance ``v``
+that this estimate leaves to training data.
 
 An offset moves the process as a whole: the decoder runs on ``x_t - m_t``, which is an affine path,
 and ``u`` is felt through ``A`` alone.
@@ -55,6 +55,8 @@ ABOUT = ("mean", "origin")
 # Up to here a change to principal axes costs little beside the network.
 _MOST_PRINCIPAL = 128
 _LEADING = 16
+# Share of a batch's figure in the running one.
+_FOLLOW = 0.3
 
 
 class VSDMWarning(UserWarning):
@@ -231,14 +233,16 @@ class VSDM(AffineDecoder):
         return self.path.eigenvalues * self.path.schedule.rate(one)
 
     @torch.no_grad()
-    def refresh(self, context: Tensor, generator: torch.Generator | None = None) -> None:
+    def refresh(
+        self, x0: Tensor, context: Tensor, generator: torch.Generator | None = None
+    ) -> None:
         """Move the variational score by one stage, unless it rests; then attune the source.
 
         Parameters
         ----------
-        context
-            Contexts ``[B, T, H]`` of training windows: trajectories are simulated under as many
-            of them as there are paths, and moments are pooled.
+        x0, context
+            Events ``[B, T, D]`` of training windows and their contexts ``[B, T, H]``: trajectories
+            are simulated under as many of these as there are paths, and moments are pooled.
         """
         stage = int(self.stages) + 1
         if stage <= self.num_stages:
@@ -248,7 +252,7 @@ class VSDM(AffineDecoder):
             self._average(stage)
             self._place_source()
         if self.conditional:
-            self._attune_source(context, generator)
+            self._attune_source(x0, context)
 
     def draw_source(self, field: Field, noise: Tensor) -> Tensor:
         if not self.conditional:
@@ -257,25 +261,12 @@ class VSDM(AffineDecoder):
         estimate = self._estimate(field, torch.zeros_like(noise) + self.source_mean)
         return a * estimate + (a * a * self.residual_variance + b * b).sqrt() * noise
 
-    def _attune_source(self, context: Tensor, generator: torch.Generator | None) -> None:
-        """Set the variance that contexts leave to the data, along each axis.
-
-        Slopes are taken by central differences along random signs, in which the influence of one
-        axis on another averages out over contexts (Hutchinson 1989).
-        """
-        context = self._some(context, generator)
-        shape = (*context.shape[:2], self.path.dim)
-        signs = standard_normal(context.new_empty(shape), generator).sign()
-        a, b = self._end(signs)
-        reach, field = 0.5 * (a * self.axes.spread + b) * signs, self.field(context)
-        swayed = self._estimate(field, self.source_mean + reach)
-        swayed = swayed - self._estimate(field, self.source_mean - reach)
-        slope = (swayed / (2.0 * reach)).mean((0, 1))
-        most = self.axes.spread.square()
-        bound = (a * most / (a * a * most + b * b)).flatten()
-        slope = torch.minimum(slope.clamp_min(0.0), bound)
-        variance = slope * (b * b).flatten() / (a * (1.0 - a * slope)).flatten()
-        self.residual_variance.copy_(torch.minimum(variance, most))
+    def _attune_source(self, x0: Tensor, context: Tensor) -> None:
+        """Follow the variance that contexts leave to the data, along each axis."""
+        data = self.axes.enter(x0)
+        guess = self._estimate(self.field(context), torch.zeros_like(data) + self.source_mean)
+        left = torch.minimum((data - guess).square().mean((0, 1)), self.axes.spread.square())
+        self.residual_variance.lerp_(left, _FOLLOW)
 
     def _end(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """``a(1), b(1)``, ``[1, 1, D]``."""
@@ -292,6 +283,7 @@ class VSDM(AffineDecoder):
         count, device = (self.num_paths,), context.device
         return context[torch.randint(len(context), count, generator=generator, device=device)]
 
+    @torch.no_grad()
     def simulate(
         self, context: Tensor, generator: torch.Generator | None = None
     ) -> TrajectoryMoments:

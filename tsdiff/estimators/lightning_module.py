@@ -148,10 +148,10 @@ class TrainingModule(pl.LightningModule):
         if not due:
             return
         with _evaluating(self.model):
-            context = self.model.contexts(window)
-            for number, phase in enumerate(due):
+            events, context = self.model.events(window)
+            for number, phase in enumerate(due if len(events) else ()):
                 generator = seeded(self._options.seed, _PHASE, step, number, device=self.device)
-                phase.run(context, generator)
+                phase.run(events, context, generator)
 
     def on_train_start(self) -> None:
         if self._validation is not None and not self.history:

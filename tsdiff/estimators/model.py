@@ -126,9 +126,11 @@ class ForecastModel(nn.Module):
         return None if loss is None else _masked_mean(loss, known)
 
     @torch.no_grad()
-    def contexts(self, window: Window) -> Tensor:
-        """What the decoder is conditioned on at each future step, ``[B · T, 1, H]``."""
-        return self._teacher_forced(window)[0]
+    def events(self, window: Window) -> tuple[Tensor, Tensor]:
+        """Events that miss nothing ``[B, 1, D]``, and their contexts ``[B, 1, H]``."""
+        context, events, known = self._teacher_forced(window)
+        whole = known.amin((1, 2)) > 0.0
+        return events[whole], context[whole]
 
     def future_residuals(self, window: Window) -> tuple[Tensor, Tensor, Frame]:
         """Residuals to be modelled and their mask, ``[B · T, 1, D]`` each, and their frame."""

@@ -13,6 +13,7 @@ from tsdiff.processes.variational import (
     TrajectoryMoments,
     exact_step,
     gradient_step,
+    walk,
 )
 from tsdiff.random import seeded
 
@@ -257,3 +258,20 @@ class TestStepSizes:
     def test_what_cannot_be_is_refused(self, options: dict) -> None:
         with pytest.raises(ValueError, match="step"):
             StepSizes(**options)
+
+
+@pytest.mark.parametrize("cells", [1, 3, torch.tensor([0.0, 0.1, 1.0])])
+def test_walks_take_equal_steps_of_beta_in_every_cell(cells: int | Tensor) -> None:
+    sde = FixedBasisSDE(2, VariancePreserving(0.1, 10.0, exponent=1.7), cells=cells)
+    times, weights, places = walk(sde, 12)
+    assert (times.diff() < 0).all()
+    assert set(sde.edges.tolist()) <= set(times.tolist())
+    assert sum(weights) == pytest.approx(float(sde.schedule.integrated_rate(torch.tensor(1.0))))
+    for cell in range(sde.cells):
+        inside = torch.tensor(
+            [w for w, place in zip(weights, places, strict=True) if place == cell]
+        )
+        assert len(inside) == 12 // sde.cells
+        torch.testing.assert_close(inside, inside.mean().expand_as(inside), rtol=1e-3, atol=0)
+    for place, high, low in zip(places, times[:-1], times[1:], strict=True):
+        assert sde.edges[place] <= low < high <= sde.edges[place + 1]

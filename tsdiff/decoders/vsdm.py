@@ -24,7 +24,6 @@ and ``u`` is felt through ``A`` alone.
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import torch
@@ -32,6 +31,7 @@ from torch import Tensor
 
 from tsdiff.decoders.axes import Axes
 from tsdiff.decoders.base import AffineDecoder, Phase, Weighting
+from tsdiff.decoders.vsdm_options import check_options, resolve_structure
 from tsdiff.networks import Network
 from tsdiff.processes import FixedBasisSDE, VariancePreserving
 from tsdiff.processes.linear_sde import Schedule
@@ -41,20 +41,11 @@ from tsdiff.processes.variational import (
     TrajectoryMoments,
     exact_step,
     gradient_step,
+    walk,
 )
 from tsdiff.random import standard_normal
 from tsdiff.solvers import Field, Grid, Solver, as_solver, integrate
 
-STRUCTURES = ("auto", "principal", "diagonal", "low_rank", "full")
-"""What ``A`` may look like: see :class:`VSDM`."""
-METHODS = ("exact", "gradient")
-LOSS_PRIORS = ("standard", "conditional")
-AVERAGING = ("none", "polyak", "ema")
-ABOUT = ("mean", "origin")
-
-# Up to here a change to principal axes costs little beside the network.
-_MOST_PRINCIPAL = 128
-_LEADING = 16
 # Share of a batch's figure in the running one.
 _FOLLOW = 0.3
 
@@ -161,8 +152,8 @@ class VSDM(AffineDecoder):
         axes: str | Axes | None = None,
         source: str = "conditional",
     ):
-        structure, rank = _resolve(structure, rank, target_dim)
-        _check(cells, zeta, loss_prior, method, averaging, structure, about)
+        structure, rank = resolve_structure(structure, rank, target_dim)
+        check_options(cells, zeta, loss_prior, method, averaging, structure, about)
         for name, count in (("stage", stage), ("num_paths", num_paths), ("path_steps", path_steps)):
             if count < 1:
                 raise ValueError(f"{name} must be a positive integer, got {count}")
@@ -290,7 +281,7 @@ class VSDM(AffineDecoder):
         """Moments of trajectories from the loss prior, along the axes."""
         dim, device = self.path.dim, context.device
         context = self._some(context, generator)
-        times, weights, cells = self._path_grid(device)
+        times, weights, cells = walk(self.path, self.path_steps)
         x = standard_normal(context.new_empty(*context.shape[:2], dim), generator)
         origin = self._origin().to(x.dtype)
         if self.loss_prior == "conditional":
@@ -329,24 +320,6 @@ class VSDM(AffineDecoder):
         if self.about == "mean":
             return torch.zeros_like(self.axes.mean)
         return self.axes.along(-self.axes.mean / self.axes.unit)
-
-    def _path_grid(self, device: torch.device) -> tuple[Tensor, list[float], list[int]]:
-        """Falling times, the ``∫β`` of each step, and the cell that it lies in.
-
-        Every cell is walked in steps of equal ``∫β``, by which moments are weighted.
-        """
-        edges, schedule = self.path.edges.double(), self.path.schedule
-        each = max(1, math.ceil(self.path_steps / self.path.cells))
-        fine = torch.linspace(0.0, 1.0, 4096 * self.path.cells + 1, dtype=torch.float64).to(device)
-        integral = schedule.integrated_rate(fine)
-        marks = schedule.integrated_rate(edges)
-        inside = torch.arange(each, dtype=torch.float64, device=device) / each
-        goals = (marks[:-1, None] + marks.diff()[:, None] * inside).flatten()
-        rising = torch.cat([_interpolated(goals, integral, fine), edges[-1:]])
-        rising[::each] = edges
-        weights = schedule.integrated_rate(rising).diff().flip(0)
-        cells = torch.arange(self.path.cells).repeat_interleave(each).flip(0)
-        return rising.flip(0), weights.tolist(), cells.tolist()
 
     def _step(self, moments: TrajectoryMoments) -> Step:
         groups = self._groups()
@@ -428,64 +401,3 @@ class VSDM(AffineDecoder):
             self._turn(basis.mT @ self.average[0] @ basis, self.average_shift @ basis)
         else:
             self._set(self.average, self.average_shift)
-
-
-def _interpolated(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    """Piecewise-linear interpolation of ``values`` at rising ``knots``."""
-    right = torch.searchsorted(knots, x).clamp(1, len(knots) - 1)
-    share = (x - knots[right - 1]) / (knots[right] - knots[right - 1])
-    return torch.lerp(values[right - 1], values[right], share)
-
-
-def _resolve(structure: str, rank: int | None, dim: int) -> tuple[str, int]:
-    """The structure that is meant, and its rank."""
-    if structure not in STRUCTURES:
-        raise ValueError(
-            f"unknown structure {structure!r}: expected one of {', '.join(STRUCTURES)}"
-        )
-    if structure == "auto":
-        structure = "principal" if dim <= _MOST_PRINCIPAL else "low_rank"
-    if structure != "low_rank":
-        return structure, 0
-    rank = min(_LEADING, dim - 1) if rank is None else rank
-    if not 0 < rank < dim:
-        raise ValueError(
-            f"structure 'low_rank' needs a rank between 1 and D - 1, got rank={rank}, D={dim}"
-        )
-    return structure, rank
-
-
-def _check(
-    cells: int,
-    zeta: float,
-    loss_prior: str,
-    method: str,
-    averaging: str,
-    structure: str,
-    about: str,
-) -> None:
-    for name, value, known in (
-        ("loss_prior", loss_prior, LOSS_PRIORS),
-        ("method", method, METHODS),
-        ("averaging", averaging, AVERAGING),
-        ("about", about, ABOUT),
-    ):
-        if value not in known:
-            raise ValueError(f"unknown {name} {value!r}: expected one of {', '.join(known)}")
-    if not 0.0 < zeta <= 1.0:
-        raise ValueError(f"zeta must lie in (0, 1], got {zeta}")
-    if zeta < 1.0 and cells > 1:
-        raise ValueError(
-            f"zeta={zeta} with cells={cells}: a drift that varies in time has a fixed point at "
-            "zeta=1 only; take cells=1 or zeta=1"
-        )
-    if zeta == 1.0 and loss_prior == "conditional":
-        raise ValueError(
-            "zeta=1 with loss_prior='conditional' has no fixed point, eigenvalues of D grow "
-            "without end: take loss_prior='standard' or zeta below 1"
-        )
-    if structure == "full" and cells > 1:
-        raise ValueError(
-            f"structure='full' with cells={cells}: drifts of different cells need common "
-            "eigenvectors; take structure='principal'"
-        )

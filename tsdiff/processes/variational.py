@@ -27,12 +27,15 @@ within linear drifts; ``ζ < 1`` moves less, and needs a drift that is constant 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+
+from tsdiff.processes.linear_sde import LinearSDE
 
 
 class Step(NamedTuple):
@@ -92,6 +95,25 @@ class TrajectoryMoments:
             xx = xx - x.unsqueeze(-1) * x.unsqueeze(-2)
             score_x = score_x - score.unsqueeze(-1) * x.unsqueeze(-2)
         return xx, score_x
+
+
+def walk(sde: LinearSDE, steps: int) -> tuple[Tensor, list[float], list[int]]:
+    """Where trajectories are seen: falling times, the ``∫β`` of each step, and its cell.
+
+    Every cell is walked in steps of equal ``∫β``, by which moments are weighted; there are about
+    ``steps`` in all.
+    """
+    edges, schedule, device = sde.edges.double(), sde.schedule, sde.edges.device
+    each = max(1, math.ceil(steps / sde.cells))
+    fine = torch.linspace(0.0, 1.0, 4096 * sde.cells + 1, dtype=torch.float64, device=device)
+    marks = schedule.integrated_rate(edges)
+    inside = torch.arange(each, dtype=torch.float64, device=device) / each
+    goals = (marks[:-1, None] + marks.diff()[:, None] * inside).flatten()
+    rising = torch.cat([_interpolated(goals, schedule.integrated_rate(fine), fine), edges[-1:]])
+    rising[::each] = edges
+    weights = schedule.integrated_rate(rising).diff().flip(0)
+    cells = torch.arange(sde.cells).repeat_interleave(each).flip(0)
+    return rising.flip(0), weights.tolist(), cells.tolist()
 
 
 def exact_step(
@@ -225,6 +247,13 @@ class StepSizes:
 def _offset_step(moments: TrajectoryMoments, matrix: Tensor) -> Tensor:
     x, score = moments.means()
     return -score - (matrix @ x.unsqueeze(-1)).squeeze(-1)
+
+
+def _interpolated(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+    """Piecewise-linear interpolation of ``values`` at rising ``knots``."""
+    right = torch.searchsorted(knots, x).clamp(1, len(knots) - 1)
+    share = (x - knots[right - 1]) / (knots[right] - knots[right - 1])
+    return torch.lerp(values[right - 1], values[right], share)
 
 
 def _diagonal(matrix: Tensor) -> Tensor:

@@ -213,10 +213,31 @@ class TestStages:
     def test_phases_are_due_every_stage(self) -> None:
         (phase,) = vsdm(stage=5).phases()
         assert [update for update in range(12) if phase.due(update)] == [5, 10]
-        assert vsdm(num_stages=0).phases() == ()
+        assert vsdm(num_stages=0, source="matched").phases() == ()
 
 
 class TestSource:
+    @pytest.mark.parametrize(
+        "covariance",
+        [
+            torch.diag(torch.tensor([1.0, 0.0, 4.0])),
+            torch.ones(3, 3),
+            torch.diag(torch.tensor([1.0, 1e-4, 1e-6])),
+        ],
+    )
+    @torch.no_grad()
+    def test_flat_axes_stay_narrow(self, covariance: Tensor) -> None:
+        """Dimensions that depend on one another, or never change, with the default sampler."""
+        decoder = VSDM(mlp(3), 3, num_stages=0)
+        decoder.set_data_moments(torch.zeros(3), covariance)
+        x = decoder.sample(context(4000), generator=seeded(3)).squeeze(1)
+        excess = (torch.cov(x.mT) - covariance).abs().max() / covariance.max()
+        assert excess < 0.1
+        if covariance[0, 1] == 1.0:
+            assert (x[:, 0] - x[:, 1]).std() < 0.06
+        else:
+            assert (x.std(0) <= 1.05 * covariance.diagonal().sqrt() + 0.06).all()
+
     def test_contexts_move_it(self) -> None:
         """A network that knows the data: x_1 starts where that knowledge says."""
 
@@ -266,7 +287,7 @@ class TestSource:
         for _ in range(20):
             decoder._attune_source(events(4000), context(4000))
         torch.testing.assert_close(
-            decoder.residual_variance, decoder.axes.spread**2, rtol=0.1, atol=0
+            decoder.residual_variance, decoder.axes.variance, rtol=0.1, atol=0
         )
 
 
@@ -319,6 +340,34 @@ class TestClouds:
         first = ways[0].mean(0)
         assert first.norm() < 0.5 * self.points.mean(0).norm() + 0.5
 
+    def test_data_moments_start_it_anew(self) -> None:
+        decoder = vsdm(random=True)
+        for stage in range(3):
+            decoder.refresh(events(64), context(64), seeded(1, stage))
+        decoder.set_data_moments(MEAN, COVARIANCE)
+        for name, tensor in vsdm(random=True).state_dict().items():
+            assert torch.equal(tensor, decoder.state_dict()[name]), name
+
+    def test_missing_values_do_not_touch_the_loss_of_known_ones(self) -> None:
+        """Of correlated dimensions, one is not seen: the other's loss is what it was."""
+        covariance = torch.tensor([[1.0, 0.95], [0.95, 1.0]]).double()
+        decoder = VSDM(ResidualMLP(2, 1), 2, source="matched")
+        decoder.set_data_moments(torch.zeros(2), covariance)
+        x0 = (
+            torch.randn(4000, 1, 2, generator=seeded(2))
+            @ torch.linalg.cholesky(covariance).mT.float()
+        )
+        known = torch.ones_like(x0)
+        known[..., 1] = 0.0
+        filled = decoder.complete(x0 * known, known)
+        assert torch.equal(filled[..., 0], x0[..., 0])
+        losses = [
+            decoder.loss(each, empty_context(4000, x0), generator=seeded(3))[..., 0].mean().item()
+            for each in (x0, filled, x0 * known)
+        ]
+        assert losses[1] == pytest.approx(losses[0], rel=0.12)
+        assert losses[2] > 1.5 * losses[0]
+
     def test_a_second_fit_repeats_the_first(self) -> None:
         drawn = []
         for _ in range(2):
@@ -355,6 +404,7 @@ class TestClouds:
         ({"stage": 0}, "stage must be a positive integer"),
         ({"num_stages": -1}, "num_stages must not be negative"),
         ({"structure": "full", "axes": "own"}, "principal axes"),
+        ({"axes": "raw"}, "raw axes are not centred"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict, message: str) -> None:

@@ -246,3 +246,34 @@ def test_parameters_follow_scikit_learn():
     with pytest.raises(ValueError, match="has no parameter 'sed'"):
         estimator.set_params(sed=5)
     assert tsdiff.TimeGradEstimator is tsdiff.DDPMEstimator
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (tsdiff.ScoreEstimator, {"sde": "vq"}, "unknown process 'vq': expected one of vp"),
+        (tsdiff.ScoreEstimator, {"sde_kwargs": {"beta_min": -1.0}}, "beta_min"),
+        (tsdiff.VSDMEstimator, {"zeta": 2.0}, "zeta must lie"),
+        (tsdiff.VSDMEstimator, {"structure": "banded"}, "unknown structure 'banded'"),
+        (tsdiff.VSDMEstimator, {"decoder_kwargs": {"zeta": 0.9}}, "of its own: use that"),
+    ],
+)
+def test_bad_processes_are_named(kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**SMALL | options).fit([entry(random_walk())], progress=False)
+
+
+def test_solvers_inside_dictionaries_are_saved(tmp_path):
+    estimator = tsdiff.VSDMEstimator(**SMALL, decoder_kwargs={"path_solver": DDIM(eta=0.5)})
+    predictor = estimator.fit([entry(random_walk())], progress=False)
+    predictor.save(tmp_path)
+    assert tsdiff.load(tmp_path).model.decoder.path_solver == DDIM(eta=0.5)
+
+
+def test_phases_run_where_no_event_is_whole():
+    target = random_walk()
+    hidden = np.random.default_rng(1).integers(0, 3, target.shape[1])
+    target[hidden, np.arange(target.shape[1])] = np.nan
+    estimator = tsdiff.VSDMEstimator(**SMALL, stage=2, num_stages=2, num_paths=8, path_steps=4)
+    predictor = estimator.fit([entry(target)], progress=False)
+    assert np.isfinite(samples_of(predictor, [entry(target)])).all()

@@ -27,6 +27,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+_NARROWEST = 0.02
+
 AXES = ("own", "common", "principal", "leading", "raw")
 """Names of the axes, see the module."""
 
@@ -51,14 +53,19 @@ class Axes(nn.Module):
     ----------
     mean, unit
         ``[D]`` each; an event is centred by the first and divided by the second.
+    variance
+        Of the data along each axis, in these units, ``[D]``.
     spread
-        Standard deviation of the data along each axis, in these units, ``[D]``.
+        Its root, as a decoder is preconditioned on it: pooled where axes share one, and for an
+        axis narrower than a fiftieth of the widest, that fiftieth. (Solvers of few steps can't
+        follow an axis that is all but flat, and would end with noise on it.)
     centre, covariance
         Mean ``[D]`` and covariance ``[D, D]`` of the data in these units, by dimension.
     """
 
     mean: Tensor
     unit: Tensor
+    variance: Tensor
     spread: Tensor
     basis: Tensor
     centre: Tensor
@@ -85,6 +92,7 @@ class Axes(nn.Module):
         self.rescale, self.common_spread = rescale, common_spread
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("unit", torch.ones(dim))
+        self.register_buffer("variance", torch.ones(dim))
         self.register_buffer("spread", torch.ones(dim))
         self.register_buffer("centre", torch.zeros(dim))
         self.register_buffer("covariance", torch.eye(dim))
@@ -113,14 +121,14 @@ class Axes(nn.Module):
         if self.basis.shape[1]:
             _, vectors = torch.linalg.eigh(scaled)
             self.turn(vectors.flip(-1)[:, : self.basis.shape[1]])
+        self._measure()
         variance = self.along(self.along(scaled).mT).diagonal().clamp_min(0.0)
         if self.rank:
             rest = variance[self.rank :].mean()
             variance = torch.cat([variance[: self.rank], rest.expand(self.dim - self.rank)])
         if self.common_spread:
             variance = variance.mean().expand(self.dim)
-        # An axis without spread still gets a unit to be told from the others by.
-        least = max(1e-3 * float(variance.max().sqrt()), 1e-6)
+        least = max(_NARROWEST * float(variance.max().sqrt()), 1e-6)
         self.spread.copy_(variance.sqrt().clamp_min(least))
 
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -132,12 +140,36 @@ class Axes(nn.Module):
         """Set the axes: orthonormal columns ``[D, D]``, or ``[D, K]`` for leading ones."""
         if self.kind == "principal":
             self.basis.copy_(columns)
+            self._measure()
             return
         packed, _ = torch.geqrf(columns.double())
         reflectors = packed.tril(-1)
         reflectors.diagonal().fill_(1.0)
         self.basis.copy_(reflectors)
         self._core = _householder_core(self.basis)
+
+    def _measure(self) -> None:
+        self.variance.copy_(self.moments()[1].diagonal().clamp_min(0.0))
+
+    def complete(self, events: Tensor, known: Tensor) -> Tensor:
+        """Events whose unknown values are the likeliest given the known ones, ``[B, T, D]``.
+
+        Along axes that mix dimensions, any other filling would be felt by the known ones. The law
+        is the Gaussian of the data's mean and covariance. ``known`` is 1 or 0.
+        """
+        missing = (known < 1.0).any(-1)
+        if not self.basis.shape[1] or not bool(missing.any()):
+            return events
+        seen, z = known[missing], ((events - self.mean) / self.unit)[missing]
+        covariance = self.covariance.to(z.dtype)
+        ridge = 1e-4 * torch.eye(self.dim, dtype=z.dtype, device=z.device)
+        within = seen.unsqueeze(-1) * (covariance + ridge) * seen.unsqueeze(-2)
+        within = within + torch.diag_embed(1.0 - seen)
+        weights = torch.linalg.solve(within, (seen * z).unsqueeze(-1))
+        guess = self.mean + self.unit * (covariance @ weights).squeeze(-1)
+        filled = events.clone()
+        filled[missing] = torch.where(seen > 0.0, events[missing], guess)
+        return filled
 
     def enter(self, events: Tensor) -> Tensor:
         """Events ``[B, T, D]`` as the path sees them."""

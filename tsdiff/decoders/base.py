@@ -53,7 +53,7 @@ class Phase:
         Updates between two runs.
     run
         ``(x0 [B, T, D], context [B, T, H], generator)``: events and contexts of a batch of
-        training windows, those that miss nothing.
+        training windows; what is missing of an event is NaN.
     """
 
     name: str
@@ -97,6 +97,13 @@ class Decoder(nn.Module):
 
     def set_data_moments(self, mean: Tensor, covariance: Tensor) -> None:
         """Tell the mean ``[D]`` and covariance ``[D, D]`` of the data; called before training."""
+
+    def complete(self, x0: Tensor, known: Tensor) -> Tensor:
+        """Events ``[B, T, D]`` with something in place of what is not known (``known`` is 0).
+
+        Their loss is masked in any case; what must not suffer is that of the known values.
+        """
+        return x0
 
     def phases(self) -> tuple[Phase, ...]:
         """What is to be done between updates; nothing, for most."""
@@ -195,10 +202,14 @@ class AffineDecoder(Decoder):
         a, b = k.a.expand(1, dim)[0], k.b.expand(1, dim)[0]
         if self.source == "noise":
             a = torch.zeros_like(a)
-        slack = 1e-9 * covariance.diagonal().max() * torch.eye(dim).to(covariance)
+        # Moments are kept in single precision.
+        slack = 1e-6 * covariance.diagonal().max() * torch.eye(dim).to(covariance)
         spread = torch.outer(a, a) * (covariance + slack) + torch.diag(b * b)
         self.source_mean.copy_(a * mean)
         self.source_factor.copy_(torch.linalg.cholesky(spread))
+
+    def complete(self, x0: Tensor, known: Tensor) -> Tensor:
+        return self.axes.complete(x0, known)
 
     def coefficients(self, t: Tensor) -> Coefficients:
         """Those of the path, for data of unit spread where the decoder is preconditioned."""
@@ -263,8 +274,8 @@ class AffineDecoder(Decoder):
             return k.a, k.b
 
         def data_variance(t: Tensor) -> Tensor:
-            a, b = signal_noise(t)
-            return (self.axes.spread * b).square() / ((a * self.axes.spread).square() + b * b)
+            (a, b), variance = signal_noise(t), self.axes.variance
+            return variance * b * b / (a * a * variance + b * b)
 
         return Field(
             velocity=ask("velocity"),

@@ -79,7 +79,9 @@ def fit_points(
         events = points[rows].unsqueeze(1)
         for phase in decoder.phases():
             if phase.due(update):
+                decoder.eval()
                 phase.run(events, context, seeded(seed, _PHASE, update, device=device))
+                decoder.train()
                 if watch is not None:
                     watch(update, decoder)
         noise = seeded(seed, _NOISE, update, device=device)

@@ -15,8 +15,8 @@ Two laws are called prior in the paper, and are kept apart here. The *loss prior
 simulated trajectories start, and drives ``A``. The *sampling prior*, where samples start, has the
 moments of ``x_1``, and they depend on the context: where ``A`` mixes little, ``x_1`` remembers more
 of the data than one law for all contexts can tell. Its mean is ``a(1)`` times the network's own
-estimate of the data given the context, its variance ``a(1)² v + b(1)²`` with the variance ``v``
-that this estimate leaves to training data.
+estimate of the data where ``x_1`` tells nothing, its variance ``a(1)² v + b(1)²`` with the variance
+``v`` that this estimate leaves to training data.
 
 An offset moves the process as a whole: the decoder runs on ``x_t - m_t``, which is an affine path,
 and ``u`` is felt through ``A`` alone.
@@ -48,6 +48,8 @@ from tsdiff.solvers import Field, Grid, Solver, as_solver, integrate
 
 # Share of a batch's figure in the running one.
 _FOLLOW = 0.3
+# Events from which a batch's figure counts in full.
+_ENOUGH = 200
 
 
 class VSDMWarning(UserWarning):
@@ -179,13 +181,18 @@ class VSDM(AffineDecoder):
         self.path_solver, self.iterations = as_solver(path_solver), iterations
         axes = axes or Axes(kind, target_dim, rank=rank, common_spread=structure == "full")
         if isinstance(axes, str):
-            axes = Axes(axes, target_dim)
+            axes = Axes(axes, target_dim, rank=rank)
+        if about == "mean" and axes.kind == "raw":
+            raise ValueError(
+                "raw axes are not centred, and about='mean' needs them to be: take axes with "
+                "rescale=False, or about='origin'"
+            )
         if structure == "full":
             if axes.kind != "principal":
                 raise ValueError(
                     f"structure='full' turns its axes and needs principal axes, got {axes.kind!r}"
                 )
-            axes.common_spread = True
+            axes = Axes("principal", target_dim, rescale=axes.rescale, common_spread=True)
         super().__init__(
             network,
             path,
@@ -204,16 +211,19 @@ class VSDM(AffineDecoder):
         self.register_buffer("stages", torch.zeros((), dtype=torch.int64))
         self.register_buffer("average", torch.zeros(dims, dtype=torch.float64))
         self.register_buffer("average_shift", torch.zeros(cells, target_dim, dtype=torch.float64))
-        self.register_buffer("residual_variance", self.axes.spread.square())
+        self.register_buffer("residual_variance", self.axes.variance.clone())
 
     def set_data_moments(self, mean: Tensor, covariance: Tensor) -> None:
         super().set_data_moments(mean, covariance)
         self._set(torch.zeros_like(self.path.eigenvalues), torch.zeros_like(self.path.shift))
-        if "residual_variance" in self._buffers:
-            self.residual_variance.copy_(self.axes.spread.square())
+        self._place_source()
+        if "residual_variance" in self._buffers:  # not yet while the base is being made
+            self.residual_variance.copy_(self.axes.variance)
+            for state in (self.stages, self.average, self.average_shift):
+                state.zero_()
 
     def phases(self) -> tuple[Phase, ...]:
-        if self.num_stages == 0:
+        if self.num_stages == 0 and not self.conditional:
             return ()
         return (Phase("variational score", self.stage, self.refresh),)
 
@@ -254,10 +264,14 @@ class VSDM(AffineDecoder):
 
     def _attune_source(self, x0: Tensor, context: Tensor) -> None:
         """Follow the variance that contexts leave to the data, along each axis."""
-        data = self.axes.enter(x0)
+        whole = x0.isfinite().all(-1).all(-1)
+        rows = int(whole.sum())
+        if not rows:
+            return
+        data, context = self.axes.enter(x0[whole]), context[whole]
         guess = self._estimate(self.field(context), torch.zeros_like(data) + self.source_mean)
-        left = torch.minimum((data - guess).square().mean((0, 1)), self.axes.spread.square())
-        self.residual_variance.lerp_(left, _FOLLOW)
+        left = torch.minimum((data - guess).square().mean((0, 1)), self.axes.variance)
+        self.residual_variance.lerp_(left, _FOLLOW * min(1.0, rows / _ENOUGH))
 
     def _end(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """``a(1), b(1)``, ``[1, 1, D]``."""
@@ -377,6 +391,8 @@ class VSDM(AffineDecoder):
         """Let the axes be eigenvectors of ``A [D, D]``, which is given along the present ones."""
         values, rotation = torch.linalg.eigh(matrix)
         self.axes.turn(self.axes.basis.double() @ rotation)
+        left = rotation.square().mT @ self.residual_variance.to(rotation)
+        self.residual_variance.copy_(left)
         return self._set(values.expand(self.path.cells, -1), shift @ rotation)
 
     def _average(self, stage: int) -> None:

@@ -128,7 +128,8 @@ class TrainingModule(pl.LightningModule):
         window = self._sampler.draw(
             options.batch_size, seeded(options.seed, _WINDOWS, step, rank)
         ).to(self.device)
-        self._run_phases(window, step)
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self._run_phases(window, step)
         noise = seeded(options.seed, _NOISE, step, rank, device=self.device)
         with dropout_seed(seeded(options.seed, _DROPOUT, step, rank).initial_seed(), self.device):
             loss = self.model.loss(window, noise)
@@ -149,7 +150,7 @@ class TrainingModule(pl.LightningModule):
             return
         with _evaluating(self.model):
             events, context = self.model.events(window)
-            for number, phase in enumerate(due if len(events) else ()):
+            for number, phase in enumerate(due):
                 generator = seeded(self._options.seed, _PHASE, step, number, device=self.device)
                 phase.run(events, context, generator)
 

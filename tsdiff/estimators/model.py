@@ -127,10 +127,9 @@ class ForecastModel(nn.Module):
 
     @torch.no_grad()
     def events(self, window: Window) -> tuple[Tensor, Tensor]:
-        """Events that miss nothing ``[B, 1, D]``, and their contexts ``[B, 1, H]``."""
+        """Events ``[B · T, 1, D]``, NaN where missing, and their contexts ``[B · T, 1, H]``."""
         context, events, known = self._teacher_forced(window)
-        whole = known.amin((1, 2)) > 0.0
-        return events[whole], context[whole]
+        return events.masked_fill(known == 0.0, torch.nan), context
 
     def future_residuals(self, window: Window) -> tuple[Tensor, Tensor, Frame]:
         """Residuals to be modelled and their mask, ``[B · T, 1, D]`` each, and their frame."""
@@ -213,11 +212,9 @@ class ForecastModel(nn.Module):
         inputs = self._unrolled(signals, features, self._static(window, frame))
         contexts, _ = self.encoder.encode(inputs)
         dtype = contexts.dtype
-        return (
-            _rows(contexts[:, -horizon:]),
-            _rows(self.coordinates.limited(z[:, -horizon:]).to(dtype)),
-            _rows(known[:, -horizon:].to(dtype)),
-        )
+        events = _rows(self.coordinates.limited(z[:, -horizon:]).to(dtype))
+        seen = _rows(known[:, -horizon:].to(dtype))
+        return _rows(contexts[:, -horizon:]), self.decoder.complete(events, seen), seen
 
     def _unrolled(self, signals: Tensor, features: Tensor, static: Tensor) -> Tensor:
         """Encoder inputs of all steps whose lags are there, ``[B, W - max(lags), I]``."""

@@ -136,6 +136,8 @@ def load(folder: Path) -> GenerativePredictor:
 def _to_json(name: str, value: Any) -> Any:
     if isinstance(value, (Solver, Grid)):
         plain = {"class": type(value).__name__, "parameters": dataclasses.asdict(value)}
+    elif isinstance(value, dict):
+        plain = {key: _to_json(name, item) for key, item in value.items()}
     elif isinstance(value, (np.integer, np.floating)):
         plain = value.item()
     elif isinstance(value, (tuple, range, np.ndarray)):
@@ -155,4 +157,6 @@ def _from_json(value: Any) -> Any:
         if not (isinstance(kind, type) and issubclass(kind, (Solver, Grid))):
             raise SavedModelError(f"unknown solver or grid {value['class']!r}")
         return kind(**value["parameters"])
+    if isinstance(value, dict):
+        return {key: _from_json(item) for key, item in value.items()}
     return value

@@ -14,8 +14,8 @@ from tsdiff.networks import Network
 class ScoreEstimator(GenerativeEstimator):
     """Autoregressive score-based diffusion (SGM; Song et al. 2021, Yan et al. 2021).
 
-    Sixteen network evaluations per step by default, along the probability-flow ODE; the reverse
-    SDE is ``solver="analytic", num_steps=50``.
+    Sixteen network evaluations per step by default, forty for ``"ve"``, along the probability-flow
+    ODE; the reverse SDE is ``solver="analytic", num_steps=50``.
 
     Parameters
     ----------

@@ -16,8 +16,8 @@ class VSDMEstimator(GenerativeEstimator):
     """Autoregressive Variational Schrödinger Diffusion Model (Deng et al. 2024).
 
     One variational score serves the whole series: its trajectories are simulated under contexts of
-    the training windows at hand, and their moments pooled over contexts and steps. Sixteen network
-    evaluations per step by default, along the probability-flow ODE; the reverse SDE is
+    the training windows at hand, and their moments pooled over contexts and steps. Seventeen
+    network evaluations per step by default, along the probability-flow ODE; the reverse SDE is
     ``solver="analytic", num_steps=50``.
 
     Parameters
@@ -38,7 +38,7 @@ class VSDMEstimator(GenerativeEstimator):
     num_paths, path_steps
         Simulated trajectories per stage, and steps of each.
     decoder_kwargs
-        Further arguments of :class:`tsdiff.decoders.VSDM`.
+        Further arguments of :class:`tsdiff.decoders.VSDM`, such as ``loss_prior``.
     **parameters
         See :class:`GenerativeEstimator`.
     """
@@ -63,21 +63,25 @@ class VSDMEstimator(GenerativeEstimator):
         return "VSDM"
 
     def make_decoder(self, network: Network, target_dim: int) -> VSDM:
-        return VSDM(
-            network,
-            target_dim,
-            schedule=VariancePreserving(self.beta_min, self.beta_max, self.exponent),
-            structure=self.structure,
-            rank=self.rank,
-            zeta=self.zeta,
-            method=self.method,
-            stage=self.stage,
-            num_stages=self.num_stages,
-            step_size=self.step_size,
-            averaging=self.averaging,
-            num_paths=self.num_paths,
-            path_steps=self.path_steps,
-            preconditioned=self.preconditioned,
+        options: dict[str, Any] = {
+            "schedule": VariancePreserving(self.beta_min, self.beta_max, self.exponent),
+            "structure": self.structure,
+            "rank": self.rank,
+            "zeta": self.zeta,
+            "method": self.method,
+            "stage": self.stage,
+            "num_stages": self.num_stages,
+            "step_size": self.step_size,
+            "averaging": self.averaging,
+            "num_paths": self.num_paths,
+            "path_steps": self.path_steps,
+            "preconditioned": self.preconditioned,
             **self.sampler_defaults(),
-            **(self.decoder_kwargs or {}),
-        )
+        }
+        further = self.decoder_kwargs or {}
+        if twice := sorted(options.keys() & further.keys()):
+            raise ValueError(
+                f"decoder_kwargs names {', '.join(twice)}, which the estimator sets by a parameter "
+                "of its own: use that"
+            )
+        return VSDM(network, target_dim, **options, **further)

@@ -273,7 +273,8 @@ def _pooled(values: Tensor, groups: Tensor) -> Tensor:
 
 def _orthogonal(start: Tensor) -> nn.Linear:
     """A linear map whose weight ``[D, D]`` stays orthogonal, float64."""
-    layer = nn.Linear(len(start), len(start), bias=False, dtype=torch.float64)
+    size, device = len(start), start.device
+    layer = nn.Linear(size, size, bias=False, dtype=torch.float64, device=device)
     parametrizations.orthogonal(layer, orthogonal_map="matrix_exp")
     with torch.no_grad():
         layer.weight = start

@@ -161,7 +161,6 @@ def draw_ways(rows: list[dict], cloud: str, path: Path) -> None:
             panel = panels[axis, column]
             panel.plot(times, ways[..., axis], color="tab:blue", linewidth=0.6, alpha=0.7)
             panel.set_title(f"{model}, {name}: S = {row['straightness'][axis]:.1f}")
-            panel.invert_xaxis()
     for panel in panels[1]:
         panel.set_xlabel("t")
     save(figure, path)

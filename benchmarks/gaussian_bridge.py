@@ -41,7 +41,9 @@ def make(name: str) -> VSDM:
         cells=20,
         offset=True,
         about="origin",
+        # Falling steps: with ζ = 1 nothing pulls the noise of a stage's moments back.
         step_size=1.0,
+        step_decay=1.0,
         averaging="polyak",
         stage=150,
         num_stages=0 if name == "SGM" else 20,

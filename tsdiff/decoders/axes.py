@@ -19,7 +19,7 @@ name             unit                                          axes
 Without ``rescale`` the unit is 1 for all of them: events are centred, and stay in the data's units.
 
 ``"leading"`` completes the first K principal axes by Householder reflections, so that a change of
-axes costs O(D K) and no matrix is held.
+axes costs O(D K).
 """
 
 from __future__ import annotations
@@ -121,8 +121,9 @@ class Axes(nn.Module):
         if self.basis.shape[1]:
             _, vectors = torch.linalg.eigh(scaled)
             self.turn(vectors.flip(-1)[:, : self.basis.shape[1]])
-        self._measure()
-        variance = self.along(self.along(scaled).mT).diagonal().clamp_min(0.0)
+        else:
+            self._measure()
+        variance = self.variance.double()
         if self.rank:
             rest = variance[self.rank :].mean()
             variance = torch.cat([variance[: self.rank], rest.expand(self.dim - self.rank)])
@@ -140,13 +141,13 @@ class Axes(nn.Module):
         """Set the axes: orthonormal columns ``[D, D]``, or ``[D, K]`` for leading ones."""
         if self.kind == "principal":
             self.basis.copy_(columns)
-            self._measure()
-            return
-        packed, _ = torch.geqrf(columns.double())
-        reflectors = packed.tril(-1)
-        reflectors.diagonal().fill_(1.0)
-        self.basis.copy_(reflectors)
-        self._core = _householder_core(self.basis)
+        else:
+            packed, _ = torch.geqrf(columns.double())
+            reflectors = packed.tril(-1)
+            reflectors.diagonal().fill_(1.0)
+            self.basis.copy_(reflectors)
+            self._core = _householder_core(self.basis)
+        self._measure()
 
     def _measure(self) -> None:
         self.variance.copy_(self.moments()[1].diagonal().clamp_min(0.0))

@@ -49,6 +49,8 @@ def make(model: str, updates: int, published: bool) -> AffineDecoder:
     if published:
         options |= {"axes": "raw", "preconditioned": False, "source": "noise"}
     network = ResidualMLP(2, 1, width=64, num_blocks=3)
+    if kind == "VSDM" and not published:
+        options["source"] = "conditional"
     if kind == "SGM":
         return ScoreSDE(network, 2, path=schedule, **options)
     return VSDM(
@@ -56,7 +58,7 @@ def make(model: str, updates: int, published: bool) -> AffineDecoder:
         2,
         schedule=schedule,
         zeta=0.75,
-        stage=updates // (3 * STAGES // 2),
+        stage=updates // (3 * STAGES),
         num_stages=STAGES,
         step_size=1.0,
         num_paths=2000,

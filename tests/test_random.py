@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tsdiff.random import seeded, standard_normal
+from tsdiff.random import Matched, seeded, standard_normal
 
 
 def first(*entropy: int, count: int = 256) -> torch.Tensor:
@@ -69,3 +69,34 @@ def test_without_generators_pytorch_decides() -> None:
 def test_rows_that_cannot_be_split_are_an_error(blocks: int) -> None:
     with pytest.raises(ValueError, match=f"6 rows .* {blocks} generators"):
         standard_normal(torch.zeros(6, 1), [seeded(i) for i in range(blocks)])
+
+
+class TestMatched:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_moments_are_exact(self, dtype: torch.dtype) -> None:
+        """Over rows of all steps together, and with the state that the noise is added to."""
+        state = 3.0 + torch.randn(50, 4, 3, generator=seeded(1), dtype=dtype).cumsum(0)
+        state[..., 2] = 2.0 * state[..., 0]  # a state of lower rank is no trouble
+        noise = standard_normal(state, Matched(seeded(2)))
+        assert (noise.shape, noise.dtype) == (state.shape, dtype)
+        flat, x = noise.flatten(0, 1).double(), state.flatten(0, 1).double()
+        limit = 2e-6 if dtype == torch.float32 else 1e-13
+        assert flat.mean(0).abs().max() < limit
+        assert (flat.mT @ flat / 200 - torch.eye(3)).abs().max() < limit
+        assert (x.mT @ flat / 200).abs().max() < limit * x.abs().max()
+
+    def test_its_rows_are_all_but_normal(self) -> None:
+        """One row of each of many draws: mean 0, variance 1, and it follows the plain noise."""
+        like = torch.zeros(24, 1, 3)
+        drawn = torch.stack([Matched(seeded(k)).draw(like)[5, 0] for k in range(4000)])
+        plain = torch.stack([standard_normal(like, seeded(k))[5, 0] for k in range(4000)])
+        assert drawn.mean(0).abs().max() < 0.06
+        assert (drawn.var(0) - 1.0).abs().max() < 0.09
+        for pair in zip(drawn.T, plain.T, strict=True):
+            assert torch.corrcoef(torch.stack(pair))[0, 1] > 0.9
+
+    def test_few_rows_are_left_as_drawn(self) -> None:
+        like = torch.zeros(23, 1, 3)
+        assert torch.equal(
+            standard_normal(like, Matched(seeded(3))), standard_normal(like, seeded(3))
+        )

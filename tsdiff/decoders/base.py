@@ -287,9 +287,9 @@ class AffineDecoder(Decoder):
             name=f"{type(self).__name__} on {type(self.path).__name__}",
         )
 
-    def draw_source(self, field: Field, noise: Tensor) -> Tensor:
-        """Where sampling starts, from standard normal noise ``[B, T, D]``, as the path sees it."""
-        return self.source_mean + noise @ self.source_factor.T
+    def draw_source(self, field: Field, like: Tensor, generator: Randomness = None) -> Tensor:
+        """Where sampling starts, as the path sees it; of the shape of ``like [B, T, D]``."""
+        return self.source_mean + standard_normal(like, generator) @ self.source_factor.T
 
     def sample(
         self,
@@ -314,7 +314,7 @@ class AffineDecoder(Decoder):
         times = grid(self.num_steps if num_steps is None else num_steps)
         field = self.field(context)
         shape = (*context.shape[:2], len(self.source_mean))
-        x = self.draw_source(field, standard_normal(context.new_empty(shape), generator))
+        x = self.draw_source(field, context.new_empty(shape), generator)
         return self.axes.leave(integrate(field, solver, x, times, generator=generator, watch=watch))
 
     def restore(self, x: Tensor, t: Tensor) -> Tensor:

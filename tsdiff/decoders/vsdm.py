@@ -12,11 +12,11 @@ path; every ``stage`` updates, trajectories are simulated backward and the varia
 ``num_stages`` it rests at its average, and the backward score is trained to the end along that.
 
 Two laws are called prior in the paper, and are kept apart here. The *loss prior* is where
-simulated trajectories start, and drives ``A``. The *sampling prior*, where samples start, has the
-moments of ``x_1``, and they depend on the context: where ``A`` mixes little, ``x_1`` remembers more
-of the data than one law for all contexts can tell. Its mean is ``a(1)`` times the network's own
-estimate of the data where ``x_1`` tells nothing, its variance ``a(1)² v + b(1)²`` with the variance
-``v`` that this estimate leaves to training data.
+simulated trajectories start, and drives ``A``. The *sampling prior*, where samples start, is meant
+to be the law of ``x_1``, which depends on the context: where ``A`` mixes little, ``x_1`` remembers
+more of the data than one law for all contexts can tell, in its shape as in its moments. It is
+``a(1) (\hat x_0 + r) + b(1) ε``, with the network's own estimate of the data where ``x_1`` tells
+nothing, and a residual ``r`` by the law that this estimate leaves to training data.
 
 An offset moves the process as a whole: the decoder runs on ``x_t - m_t``, which is an affine path,
 and ``u`` is felt through ``A`` alone.
@@ -31,6 +31,7 @@ from torch import Tensor
 
 from tsdiff.decoders.axes import Axes
 from tsdiff.decoders.base import AffineDecoder, Phase, Weighting
+from tsdiff.decoders.residual_law import ResidualLaw
 from tsdiff.decoders.vsdm_options import check_options, resolve_structure
 from tsdiff.networks import Network
 from tsdiff.processes import FixedBasisSDE, VariancePreserving
@@ -43,13 +44,8 @@ from tsdiff.processes.variational import (
     gradient_step,
     walk,
 )
-from tsdiff.random import standard_normal
+from tsdiff.random import Matched, Randomness, standard_normal
 from tsdiff.solvers import Field, Grid, Solver, as_solver, integrate
-
-# Share of a batch's figure in the running one.
-_FOLLOW = 0.3
-# Events from which a batch's figure counts in full.
-_ENOUGH = 200
 
 
 class VSDMWarning(UserWarning):
@@ -64,7 +60,7 @@ class VSDM(AffineDecoder):
     network, target_dim, solver, num_steps, grid, preconditioned, weighting
         As in :class:`AffineDecoder`.
     source
-        Where sampling starts: ``"conditional"``, the moments of ``x_1`` given the context; or as in
+        Where sampling starts: ``"conditional"``, the law of ``x_1`` given the context; or as in
         :class:`AffineDecoder`, for the same in all contexts.
     schedule
         ``β``; None is ``VariancePreserving()``.
@@ -117,7 +113,6 @@ class VSDM(AffineDecoder):
     stages: Tensor
     average: Tensor
     average_shift: Tensor
-    residual_variance: Tensor
 
     def __init__(
         self,
@@ -207,18 +202,18 @@ class VSDM(AffineDecoder):
             source="matched" if source == "conditional" else source,
         )
         self.conditional = source == "conditional"
+        self.residuals = ResidualLaw(target_dim)
         dims = (cells, target_dim, target_dim) if structure == "full" else (cells, target_dim)
         self.register_buffer("stages", torch.zeros((), dtype=torch.int64))
         self.register_buffer("average", torch.zeros(dims, dtype=torch.float64))
         self.register_buffer("average_shift", torch.zeros(cells, target_dim, dtype=torch.float64))
-        self.register_buffer("residual_variance", self.axes.variance.clone())
 
     def set_data_moments(self, mean: Tensor, covariance: Tensor) -> None:
         super().set_data_moments(mean, covariance)
         self._set(torch.zeros_like(self.path.eigenvalues), torch.zeros_like(self.path.shift))
         self._place_source()
-        if "residual_variance" in self._buffers:  # not yet while the base is being made
-            self.residual_variance.copy_(self.axes.variance)
+        if "average" in self._buffers:  # not yet while the base is being made
+            self.residuals.reset(self.axes.variance)
             for state in (self.stages, self.average, self.average_shift):
                 state.zero_()
 
@@ -255,23 +250,22 @@ class VSDM(AffineDecoder):
         if self.conditional:
             self._attune_source(x0, context)
 
-    def draw_source(self, field: Field, noise: Tensor) -> Tensor:
+    def draw_source(self, field: Field, like: Tensor, generator: Randomness = None) -> Tensor:
         if not self.conditional:
-            return super().draw_source(field, noise)
-        a, b = self._end(noise)
-        estimate = self._estimate(field, torch.zeros_like(noise) + self.source_mean)
-        return a * estimate + (a * a * self.residual_variance + b * b).sqrt() * noise
+            return super().draw_source(field, like, generator)
+        a, b = self._end(like)
+        left = self.residuals.draw(standard_normal(like, generator))
+        data = self._estimate(field, self.source_mean.expand_as(like)) + left
+        return a * data + b * standard_normal(like, generator)
 
     def _attune_source(self, x0: Tensor, context: Tensor) -> None:
-        """Follow the variance that contexts leave to the data, along each axis."""
+        """Follow what contexts leave open of the data, along each axis."""
         whole = x0.isfinite().all(-1).all(-1)
-        rows = int(whole.sum())
-        if not rows:
+        if not bool(whole.any()):
             return
-        data, context = self.axes.enter(x0[whole]), context[whole]
-        guess = self._estimate(self.field(context), torch.zeros_like(data) + self.source_mean)
-        left = torch.minimum((data - guess).square().mean((0, 1)), self.axes.variance)
-        self.residual_variance.lerp_(left, _FOLLOW * min(1.0, rows / _ENOUGH))
+        data = self.axes.enter(x0[whole])
+        guess = self._estimate(self.field(context[whole]), self.source_mean.expand_as(data))
+        self.residuals.follow(data - guess, self.axes.variance)
 
     def _end(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """``a(1), b(1)``, ``[1, 1, D]``."""
@@ -292,11 +286,16 @@ class VSDM(AffineDecoder):
     def simulate(
         self, context: Tensor, generator: torch.Generator | None = None
     ) -> TrajectoryMoments:
-        """Moments of trajectories from the loss prior, along the axes."""
+        """Moments of trajectories from the loss prior, along the axes.
+
+        Their noise is matched in moments: a stage then errs by what scores are not linear, and
+        where ``zeta = 1`` nothing would pull the noise of a stage back.
+        """
         dim, device = self.path.dim, context.device
         context = self._some(context, generator)
         times, weights, cells = walk(self.path, self.path_steps)
-        x = standard_normal(context.new_empty(*context.shape[:2], dim), generator)
+        noise = Matched(generator)
+        x = noise.draw(context.new_empty(*context.shape[:2], dim))
         origin = self._origin().to(x.dtype)
         if self.loss_prior == "conditional":
             x = self._end(x)[1] * x
@@ -318,7 +317,7 @@ class VSDM(AffineDecoder):
             if node > 0:
                 moments.add(cells[node - 1], 0.5 * weights[node - 1], state, score)
 
-        integrate(field, self.path_solver, x, times, generator=generator, watch=watch)
+        integrate(field, self.path_solver, x, times, generator=noise, watch=watch)
         return moments
 
     def restore(self, x: Tensor, t: Tensor) -> Tensor:
@@ -391,8 +390,7 @@ class VSDM(AffineDecoder):
         """Let the axes be eigenvectors of ``A [D, D]``, which is given along the present ones."""
         values, rotation = torch.linalg.eigh(matrix)
         self.axes.turn(self.axes.basis.double() @ rotation)
-        left = rotation.square().mT @ self.residual_variance.to(rotation)
-        self.residual_variance.copy_(left)
+        self.residuals.turn(rotation)
         return self._set(values.expand(self.path.cells, -1), shift @ rotation)
 
     def _average(self, stage: int) -> None:

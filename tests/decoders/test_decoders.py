@@ -393,13 +393,13 @@ class TestBatches:
 class TestArguments:
     @every_decoder
     def test_unknown_parts_are_named(self, make) -> None:
-        with pytest.raises(ValueError, match="unknown solver 'rk4'"):
-            make(mlp(), 2, solver="rk4")
+        with pytest.raises(ValueError, match="unknown solver 'rk5'"):
+            make(mlp(), 2, solver="rk5")
         with pytest.raises(ValueError, match="unknown time grid"):
             make(mlp(), 2, grid="karras")
         decoder, context = make(mlp(), 2), torch.zeros(1, 1, CONTEXT)
         with pytest.raises(ValueError, match="unknown solver"):
-            decoder.sample(context, solver="rk4")
+            decoder.sample(context, solver="rk5")
         with pytest.raises(ValueError, match="num_steps"):
             decoder.sample(context, num_steps=0)
 

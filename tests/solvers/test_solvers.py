@@ -17,13 +17,15 @@ import torch
 from torch import Tensor
 
 from tsdiff.processes import AffinePath, Coefficients, DiscreteDDPM, Linear, VariancePreserving
-from tsdiff.random import seeded
+from tsdiff.random import Matched, seeded
 from tsdiff.solvers import (
     DDIM,
     GRIDS,
     SOLVERS,
     Analytic,
     Ancestral,
+    DormandPrince,
+    DPMSolver3M,
     Euler,
     EulerMaruyama,
     Field,
@@ -37,6 +39,8 @@ from tsdiff.solvers import (
 )
 
 MEAN, STD = 1.5, 0.7
+RANDOM = ("euler_maruyama", "stochastic_heun", "ancestral", "analytic", "dpm++sde")
+ODE_SOLVERS = [name for name in SOLVERS if name not in RANDOM]
 every_solver = pytest.mark.parametrize("solver", list(SOLVERS.values()), ids=list(SOLVERS))
 
 
@@ -67,11 +71,46 @@ def gaussian_field(path: AffinePath, mean: float = MEAN, std: float = STD) -> Fi
         velocity=at("velocity"),
         score=at("score"),
         data=at("data"),
+        noise=at("noise"),
         diffusion=lambda t: path.diffusion(path.clip(t)),
         signal_noise=lambda t: tuple(path.coefficients(t)[:2]),
         data_variance=data_variance,
+        spread=torch.ones(1, dtype=torch.float64),
         name="Gaussian",
     )
+
+
+MODES = torch.tensor([-1.0, 1.2], dtype=torch.float64)
+NARROW = 0.5
+
+
+def mixture_field(path: AffinePath) -> Field:
+    """The exact field of an even mixture of two Gaussians at ``MODES``."""
+
+    def at(wanted: str):
+        def answer(x: Tensor, t: Tensor) -> Tensor:
+            k = path.coefficients(t)
+            variance = k.a**2 * NARROW**2 + k.b**2
+            off = x.unsqueeze(-1) - k.a.unsqueeze(-1) * MODES
+            weight = torch.softmax(-0.5 * off.square() / variance.unsqueeze(-1), dim=-1)
+            score = -(weight * off).sum(-1) / variance
+            return path.convert(score, x, t, given="score", wanted=wanted)
+
+        return answer
+
+    return replace(
+        gaussian_field(path),
+        velocity=at("velocity"),
+        score=at("score"),
+        data=at("data"),
+        noise=at("noise"),
+    )
+
+
+def mixture_cdf(path: AffinePath, x: Tensor, t: float) -> Tensor:
+    k = path.coefficients(torch.tensor(t, dtype=torch.float64))
+    spread = torch.hypot(k.a * NARROW, k.b)
+    return torch.special.ndtr((x.unsqueeze(-1) - k.a * MODES) / spread).mean(-1)
 
 
 def affine_step(
@@ -92,43 +131,89 @@ def affine_step(
     return one - zero, zero - level * noise, level
 
 
-def moments(solver: Solver, path: AffinePath, num_steps: int, start: float = 1.0):
-    """Mean and standard deviation at t = 0 from the exact ones at ``start``, and dx_0/dx_1."""
+class Impulses(Matched):
+    """Noise of row ``2 + k`` is 1 at the k-th step and 0 otherwise; rows 0 and 1 have none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        object.__setattr__(self, "drawn", [])
+
+    def draw(self, like: Tensor, *, beside: Tensor | None = None) -> Tensor:
+        noise = torch.zeros_like(like)
+        noise[2 + len(self.drawn)] = 1.0
+        self.drawn.append(noise)
+        return noise
+
+
+def moments(
+    solver: Solver, path: AffinePath, num_steps: int, start: float = 1.0, end: float = 0.0
+) -> tuple[float, float, float]:
+    """Mean and standard deviation at ``end`` from the exact ones at ``start``, and dx_end/dx_start.
+
+    A run is affine in the state it starts from and in the noise of every step: each is sent alone.
+    """
     field = gaussian_field(path)
     k = path.coefficients(torch.tensor(start, dtype=torch.float64))
     mean, variance = (k.a * MEAN).item(), (k.a**2 * STD**2 + k.b**2).item()
-    slope = 1.0
-    times = start * UniformGrid()(num_steps)
-    for t, t_next in pairwise(times.view(-1, 1, 1, 1)):
-        factor, shift, level = affine_step(solver, field, t, t_next)
-        mean = factor * mean + shift
-        variance = factor**2 * variance + level**2
-        slope *= factor
-    return mean, math.sqrt(variance), slope
+    x = torch.zeros(2 + num_steps, 1, 1, dtype=torch.float64)
+    x[1] = 1.0
+    times = end + (start - end) * UniformGrid()(num_steps)
+    x = integrate(field, solver, x, times, generator=Impulses()).flatten()
+    responses = x[1:] - x[0]
+    slope, noise = responses[0].item(), responses[1:]
+    variance = slope**2 * variance + noise.square().sum().item()
+    return x[0].item() + slope * mean, math.sqrt(variance), slope
+
+
+def exact_moments(path: AffinePath, t: float) -> tuple[float, float]:
+    k = path.coefficients(torch.tensor(t, dtype=torch.float64))
+    return (k.a * MEAN).item(), torch.hypot(k.a * STD, k.b).item()
 
 
 class TestOrder:
     @every_solver
     def test_declared_order_is_measured_in_mean_and_spread(self, solver: Solver) -> None:
+        """At least: a linear field flatters some of the ODE solvers, whose order is measured next.
+
+        Where signal and noise are there at both ends; beyond, see the paths' own tests.
+        """
         errors = []
-        for num_steps in (32, 64, 128, 256):
-            mean, std, _ = moments(solver, Smooth(), num_steps)
-            errors.append(max(abs(mean - MEAN), abs(std - STD)))
+        target, end = exact_moments(Smooth(), 0.2), 0.2
+        for num_steps in (16, 32, 64, 128):
+            mean, std, _ = moments(solver, Smooth(), num_steps, end=end)
+            errors.append(max(abs(mean - target[0]), abs(std - target[1])))
+        if isinstance(solver, DormandPrince):  # as exact as its tolerances, at any number of steps
+            assert max(errors) < 1e-4
+            return
         if isinstance(solver, Analytic):  # exact for Gaussian data, at any number of steps
             assert max(errors) < 1e-12
             return
         rates = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
-        assert rates[-1] == pytest.approx(solver.order, abs=0.15)
+        assert rates[-1] > solver.order - 0.5
         assert errors[-1] < 0.02
 
-    @pytest.mark.parametrize("solver", [Euler(), Heun(), DDIM()])
-    @pytest.mark.parametrize("path", [Smooth(), Linear()])
-    def test_flow_map_of_ode_solvers(self, solver: Solver, path: AffinePath) -> None:
-        """The exact flow carries ``a m + r z`` along with z fixed, so that dx_0/dx_1 = s / r."""
-        k = path.coefficients(torch.ones((), dtype=torch.float64))
-        exact = STD / math.hypot(k.a * STD, k.b)
-        errors = [abs(moments(solver, path, n)[2] - exact) for n in (32, 64, 128)]
-        assert math.log2(errors[-2] / errors[-1]) == pytest.approx(solver.order, abs=0.15)
+    @pytest.mark.parametrize("name", ODE_SOLVERS)
+    def test_flow_map_of_two_modes(self, name: str) -> None:
+        """In one dimension the flow keeps every point's quantile: of a mixture, in closed form."""
+        solver, path, start, end = SOLVERS[name], Smooth(), 0.9, 0.2
+        field, x = mixture_field(path), torch.linspace(-2.5, 2.5, 21, dtype=torch.float64)
+        ranks = mixture_cdf(path, x, start)
+        low, high = torch.full_like(x, -9.0), torch.full_like(x, 9.0)
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            below = mixture_cdf(path, middle, end) < ranks
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        errors = []
+        for num_steps in (32, 64, 128, 256):
+            times = end + (start - end) * UniformGrid()(num_steps)
+            moved = integrate(field, solver, x.view(-1, 1, 1), times).flatten()
+            errors.append((moved - low).abs().max().item())
+        if isinstance(solver, DormandPrince):
+            assert max(errors) < 1e-4
+            return
+        rates = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
+        assert rates[-1] == pytest.approx(solver.order, abs=0.2)
+        assert errors[-1] < 0.02
 
     @every_solver
     @pytest.mark.parametrize(
@@ -140,7 +225,8 @@ class TestOrder:
             mean, std, _ = moments(solver, path, num_steps)
             errors.append(abs(mean - MEAN) + abs(std - STD))
         # Twice as good for four times the steps, or down to what clipping at t_min leaves.
-        assert errors[1] < max(0.5 * errors[0], 2e-3)
+        if not isinstance(solver, DormandPrince):
+            assert errors[1] < max(0.5 * errors[0], 2e-3)
         assert errors[1] < 0.05
 
     @every_solver
@@ -150,7 +236,8 @@ class TestOrder:
     ) -> None:
         """Where a(1) = 0 the native diffusion diverges: no solver may follow it."""
         mean, std, _ = moments(solver, Linear(), num_steps)
-        assert abs(mean - MEAN) < 0.5
+        # (A single exponential step of order one turns a mean by π/2 for 1.)
+        assert abs(mean - MEAN) < (0.9 if num_steps == 1 else 0.5)
         assert std < 2.0
 
 
@@ -290,9 +377,14 @@ class TestNeeds:
             velocity=counted(full.velocity),
             score=counted(full.score),
             data=counted(full.data),
+            noise=counted(full.noise),
         )
         integrate(field, solver, torch.ones(1, 1, 1), UniformGrid()(6), generator=seeded(0))
-        assert len(calls) == 6 * solver.evaluations
+        if isinstance(solver, DormandPrince):
+            assert len(calls) > 6 * solver.evaluations
+            return
+        start = 1 if isinstance(solver, DPMSolver3M) else 0
+        assert len(calls) == 6 * solver.evaluations + start
 
 
 class TestIntegrate:
@@ -362,8 +454,8 @@ class TestNames:
             assert as_solver(solver) is solver
 
     def test_an_unknown_name_lists_the_known_ones(self) -> None:
-        with pytest.raises(ValueError, match=r"'rk4'.*euler, heun"):
-            as_solver("rk4")
+        with pytest.raises(ValueError, match=r"'rk5'.*euler, midpoint"):
+            as_solver("rk5")
 
     @pytest.mark.parametrize("wrong", [Euler, 3, None])
     def test_what_is_no_solver_is_a_type_error(self, wrong: object) -> None:

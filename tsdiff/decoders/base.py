@@ -281,9 +281,11 @@ class AffineDecoder(Decoder):
             velocity=ask("velocity"),
             score=ask("score"),
             data=ask("data"),
+            noise=ask("noise"),
             diffusion=lambda t: self.path.diffusion(self.path.clip(t)),
             signal_noise=signal_noise,
             data_variance=data_variance,
+            spread=self.axes.spread,
             name=f"{type(self).__name__} on {type(self.path).__name__}",
         )
 

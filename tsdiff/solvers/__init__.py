@@ -8,19 +8,32 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from tsdiff.solvers.adaptive import DormandPrince
 from tsdiff.solvers.base import Field, MissingFieldError, Solver, integrate
 from tsdiff.solvers.ddim import DDIM, Analytic, Ancestral
-from tsdiff.solvers.euler import Euler
+from tsdiff.solvers.dpm import DPMSolver2M, DPMSolver2S, DPMSolver3M, DPMSolverSDE
 from tsdiff.solvers.euler_maruyama import EulerMaruyama
+from tsdiff.solvers.exponential import ExponentialAdams, ExponentialHeun
 from tsdiff.solvers.grids import GRIDS, Grid, PowerGrid, UniformGrid
-from tsdiff.solvers.heun import Heun
+from tsdiff.solvers.runge_kutta import RK4, Euler, Heun, Midpoint
+from tsdiff.solvers.stochastic_heun import StochasticHeun
 
 T = TypeVar("T")
 
 SOLVERS: dict[str, Solver] = {
     "euler": Euler(),
+    "midpoint": Midpoint(),
     "heun": Heun(),
+    "rk4": RK4(),
+    "dopri5": DormandPrince(),
+    "exponential_adams": ExponentialAdams(),
+    "exponential_heun": ExponentialHeun(),
+    "dpm++2s": DPMSolver2S(),
+    "dpm++2m": DPMSolver2M(),
+    "dpm++3m": DPMSolver3M(),
+    "dpm++sde": DPMSolverSDE(),
     "euler_maruyama": EulerMaruyama(),
+    "stochastic_heun": StochasticHeun(),
     "ancestral": Ancestral(),
     "analytic": Analytic(),
     "ddim": DDIM(),
@@ -62,17 +75,27 @@ def _named(given: str | T, kind: type[T], known: dict[str, T], what: str) -> T:
 __all__ = [
     "DDIM",
     "GRIDS",
+    "RK4",
     "SOLVERS",
     "Analytic",
     "Ancestral",
+    "DPMSolver2M",
+    "DPMSolver2S",
+    "DPMSolver3M",
+    "DPMSolverSDE",
+    "DormandPrince",
     "Euler",
     "EulerMaruyama",
+    "ExponentialAdams",
+    "ExponentialHeun",
     "Field",
     "Grid",
     "Heun",
+    "Midpoint",
     "MissingFieldError",
     "PowerGrid",
     "Solver",
+    "StochasticHeun",
     "UniformGrid",
     "as_grid",
     "as_solver",

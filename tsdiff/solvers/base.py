@@ -35,6 +35,8 @@ class Field:
         ``∇ log p_t``.
     data
         The data prediction ``E[x_0 | x_t]``.
+    noise
+        The noise prediction ``E[ε | x_t]``.
     diffusion
         Native diffusion coefficient ``g(t)``, shaped like ``t``.
     signal_noise
@@ -42,6 +44,8 @@ class Field:
     data_variance
         ``Var(x_0 | x_t)`` as it would be of Gaussian data, a function of ``t``, ``[1, 1, 1]`` or
         ``[1, 1, D]``.
+    spread
+        Standard deviation that data have about along each axis, ``[D]`` or one number.
     name
         What error messages call the process.
     """
@@ -49,9 +53,11 @@ class Field:
     velocity: Evaluation | None = None
     score: Evaluation | None = None
     data: Evaluation | None = None
+    noise: Evaluation | None = None
     diffusion: Callable[[Tensor], Tensor] | None = None
     signal_noise: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     data_variance: Callable[[Tensor], Tensor] | None = None
+    spread: Tensor | None = None
     name: str = "process"
 
 

@@ -50,13 +50,20 @@ class EulerMaruyama(Solver):
         state: Any,
         *,
         generator: Randomness = None,
-    ) -> tuple[Tensor, None]:
+    ) -> tuple[Tensor, Any]:
         if self._diverges(field, t):
             return Ancestral().step(field, t, t_next, x, state, generator=generator)
         h = t - t_next
-        g = (self.diffusion or field.diffusion)(t)
-        drift = 0.5 * g * g * field.score(x, t) - field.velocity(x, t)
-        return x + h * drift + g * h.sqrt() * standard_normal(x, generator), None
+        noise = self._level(field, t) * h.sqrt() * standard_normal(x, generator)
+        return x + h * self._drift(field, x, t) + noise, None
+
+    def _level(self, field: Field, t: Tensor) -> Tensor:
+        """``g̃``."""
+        return (self.diffusion or field.diffusion)(t)  # type: ignore[misc]
+
+    def _drift(self, field: Field, x: Tensor, t: Tensor) -> Tensor:
+        level = self._level(field, t)
+        return 0.5 * level * level * field.score(x, t) - field.velocity(x, t)  # type: ignore[misc]
 
     def _diverges(self, field: Field, t: Tensor) -> bool:
         if self.diffusion is not None or field.signal_noise is None or field.data is None:

@@ -1,0 +1,92 @@
+r"""Integrators of the rotation that a path is for Gaussian data.
+
+Let data be ``x_0 = s ξ`` with a spread ``s``, ``r² = a² s² + b²`` and ``tan θ = b / (a s)``. Then
+``u = x / r`` is ``cos θ ξ + sin θ ε``, and along the probability-flow ODE
+
+.. math:: \frac{du}{dθ} = F(u, θ) = \cos θ\,\hat ε - \sin θ\,\hat ξ
+
+with the predictions of the noise and of ``ξ``. This holds for any affine path, whatever ``s``. Of
+data ``N(0, s²)`` ``F`` is zero and any number of steps exact; of others it is what they are beyond
+that. ``θ`` runs from 0 to at most π/2, and nothing is infinite at either end.
+
+These are exponential integrators (Hochbruck & Ostermann 2010) whose linear part is the flow of a
+Gaussian, in place of that of pure noise (as in DPM-Solver++) or of pure data. Everything is
+elementwise: axes may have schedules and spreads of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tsdiff.random import Randomness
+from tsdiff.solvers.base import Field, Solver
+
+
+def _polar(field: Field, t: Tensor) -> tuple[Tensor, Tensor]:
+    """``r`` and ``θ``."""
+    a, b = field.signal_noise(t)  # type: ignore[misc]
+    signal = a * field.spread.to(a.dtype)  # type: ignore[union-attr]
+    return torch.hypot(signal, b), torch.atan2(b.expand_as(signal), signal)
+
+
+def _rotation(field: Field, x: Tensor, t: Tensor, theta: Tensor) -> Tensor:
+    """``F``."""
+    data, noise = field.data(x, t), field.noise(x, t)  # type: ignore[misc]
+    return theta.cos() * noise - theta.sin() * data / field.spread.to(data.dtype)  # type: ignore[union-attr]
+
+
+@dataclass(frozen=True)
+class ExponentialHeun(Solver):
+    """The mean of ``F`` at both ends of a step."""
+
+    order: ClassVar[int] = 2
+    needs: ClassVar[tuple[str, ...]] = ("data", "noise", "signal_noise", "spread")
+    evaluations: ClassVar[int] = 2
+
+    def step(
+        self,
+        field: Field,
+        t: Tensor,
+        t_next: Tensor,
+        x: Tensor,
+        state: Any,
+        *,
+        generator: Randomness = None,
+    ) -> tuple[Tensor, None]:
+        (r, theta), (r_next, theta_next) = _polar(field, t), _polar(field, t_next)
+        h = theta_next - theta
+        first = _rotation(field, x, t, theta)
+        ahead = r_next * (x / r + h * first)
+        mean = 0.5 * (first + _rotation(field, ahead, t_next, theta_next))
+        return r_next * (x / r + h * mean), None
+
+
+@dataclass(frozen=True)
+class ExponentialAdams(Solver):
+    """Adams-Bashforth in ``θ``: one evaluation per step, a line through this ``F`` and the last."""
+
+    order: ClassVar[int] = 2
+    needs: ClassVar[tuple[str, ...]] = ("data", "noise", "signal_noise", "spread")
+
+    def step(
+        self,
+        field: Field,
+        t: Tensor,
+        t_next: Tensor,
+        x: Tensor,
+        state: tuple[Tensor, Tensor] | None,
+        *,
+        generator: Randomness = None,
+    ) -> tuple[Tensor, Any]:
+        (r, theta), (r_next, theta_next) = _polar(field, t), _polar(field, t_next)
+        h = theta_next - theta
+        slope = _rotation(field, x, t, theta)
+        mean = slope
+        if state is not None:
+            last, last_theta = state
+            mean = slope + 0.5 * h / (theta - last_theta) * (slope - last)
+        return r_next * (x / r + h * mean), (slope, theta)

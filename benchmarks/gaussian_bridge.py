@@ -76,9 +76,12 @@ def of_samples(chunks: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tens
 
 
 def sampled(decoder: VSDM, points: int, seed: int) -> Iterator[torch.Tensor]:
-    """Trajectories of the probability-flow ODE, a cache's worth at a time."""
+    """Trajectories of the probability-flow ODE, a cache's worth at a time.
+
+    By a solver that is exact for Gaussian scores: Heun's method adds 0.01 to covariances' errors.
+    """
     for chunk in range(points // CHUNK):
-        where = {"solver": "heun", "num_steps": STEPS, "grid": "uniform"}
+        where = {"solver": "exponential_heun", "num_steps": STEPS, "grid": "uniform"}
         yield trajectories(decoder, CHUNK, seed=1000 * seed + chunk, **where)[0]
 
 

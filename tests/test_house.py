@@ -83,8 +83,8 @@ def test_imports_run_one_way(path: Path) -> None:
 
 
 @each([path for path in MODULES if part_of(path) in PURE])
-def test_the_mathematics_knows_torch_alone(path: Path) -> None:
-    allowed = {"torch", "tsdiff", *sys.stdlib_module_names}
+def test_the_mathematics_knows_torch_and_numerical_libraries_alone(path: Path) -> None:
+    allowed = {"torch", "torchdiffeq", "scipy", "tsdiff", *sys.stdlib_module_names}
     strangers = {name for name in imports_of(path) if name.split(".")[0] not in allowed}
     assert not strangers
 

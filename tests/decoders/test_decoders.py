@@ -378,8 +378,10 @@ class TestBatches:
         together = sample(slice(0, 6), [0, 1, 2])
         for series in range(3):
             alone = sample(slice(2 * series, 2 * series + 2), [series])
+            # Adaptive steps are those that the hardest row needs.
+            limit = 0.02 if solver == "dopri5" else 1e-5
             torch.testing.assert_close(
-                together[2 * series : 2 * series + 2], alone, rtol=1e-4, atol=1e-5
+                together[2 * series : 2 * series + 2], alone, rtol=10 * limit, atol=limit
             )
 
     @every_decoder
@@ -396,7 +398,7 @@ class TestArguments:
         with pytest.raises(ValueError, match="unknown solver 'rk5'"):
             make(mlp(), 2, solver="rk5")
         with pytest.raises(ValueError, match="unknown time grid"):
-            make(mlp(), 2, grid="karras")
+            make(mlp(), 2, grid="cosine")
         decoder, context = make(mlp(), 2), torch.zeros(1, 1, CONTEXT)
         with pytest.raises(ValueError, match="unknown solver"):
             decoder.sample(context, solver="rk5")

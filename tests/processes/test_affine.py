@@ -14,7 +14,9 @@ from tsdiff.processes import (
     AffinePath,
     DiscreteDDPM,
     Linear,
+    LipschitzOptimal,
     SubVP,
+    Trigonometric,
     VarianceExploding,
     VariancePreserving,
 )
@@ -29,6 +31,11 @@ PATHS = {
     "ddpm_short": DiscreteDDPM(7, 0.01, 0.5),
 }
 VP_PATHS = dict(list(PATHS.items())[1:])
+PATHS |= {
+    "cosine": Trigonometric(),
+    "lipschitz": LipschitzOptimal(1e5, scale=2.0),
+    "lipschitz_1": LipschitzOptimal(1.0),
+}
 PATHS |= {"sub_vp": SubVP(), "ve": VarianceExploding(0.01, 10.0)}
 every_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
 every_vp_path = pytest.mark.parametrize("path", VP_PATHS.values(), ids=VP_PATHS.keys())
@@ -255,3 +262,34 @@ def test_unknown_predictions_are_named(given: str, wanted: str) -> None:
 def test_the_base_class_has_no_coefficients() -> None:
     with pytest.raises(NotImplementedError, match="coefficients"):
         AffinePath().coefficients(torch.zeros(1))
+
+
+class TestLipschitzOptimal:
+    @pytest.mark.parametrize("ratio", [1.5, 1e2, 1e5])
+    def test_slopes_are_constant_at_both_ends_of_the_spectrum(self, ratio: float) -> None:
+        """``r'/r`` of Gaussian data is 0 along the largest eigenvalue, ½ log M along the least."""
+        scale, t = 3.0, times()
+        k = LipschitzOptimal(ratio, scale).double().coefficients(t)
+        for variance, slope in ((scale**2, 0.0), (scale**2 / ratio, 0.5 * math.log(ratio))):
+            found = (k.a * k.da * variance + k.b * k.db) / (k.a**2 * variance + k.b**2)
+            torch.testing.assert_close(found, torch.full_like(t, slope), rtol=1e-6, atol=1e-6)
+
+    def test_a_ratio_of_one_is_the_square_root_path(self) -> None:
+        t = times()
+        k = LipschitzOptimal(1.0).double().coefficients(t)
+        torch.testing.assert_close(k.a, (1.0 - t).sqrt(), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(k.b, t.sqrt(), rtol=1e-4, atol=1e-4)
+
+    def test_the_spectrum_is_taken_from_data_unless_given(self) -> None:
+        covariance = torch.diag(torch.tensor([0.01, 4.0, 1.0]))
+        path, given = LipschitzOptimal(), LipschitzOptimal(7.0)
+        for each in (path, given):
+            each.adapt(covariance)
+        assert path.log_ratio.exp().item() == pytest.approx(400.0, rel=1e-4)
+        assert path.scale.item() == pytest.approx(2.0)
+        assert given.log_ratio.exp().item() == pytest.approx(7.0, rel=1e-5)
+
+    @pytest.mark.parametrize("options", [{"ratio": 0.5}, {"ratio": math.inf}, {"scale": 0.0}])
+    def test_bad_parameters_are_refused(self, options: dict) -> None:
+        with pytest.raises(ValueError, match="must be"):
+            LipschitzOptimal(**options)

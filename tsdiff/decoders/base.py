@@ -75,7 +75,7 @@ class Decoder(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
     def untrained_loss(
-        self, x0: Tensor, *, generator: torch.Generator | None = None
+        self, x0: Tensor, context: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor | None:
         """What :meth:`loss` was before the first update, in the decoder's present state.
 
@@ -192,6 +192,7 @@ class AffineDecoder(Decoder):
         if int(torch.linalg.cholesky_ex(correlation).info):
             raise ValueError("the data's covariance is not positive semi-definite")
         self.axes.fit(mean, covariance)
+        self.path.adapt(self.axes.covariance)
         self._place_source()
 
     def _place_source(self) -> None:
@@ -230,16 +231,24 @@ class AffineDecoder(Decoder):
     def loss(
         self, x0: Tensor, context: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        return self._loss(self.network.bind(context), x0, generator)
+        return self._loss(self.network.bind(context), x0, context, generator)
 
-    def untrained_loss(self, x0: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        return self._loss(lambda x, t: torch.zeros_like(x), x0, generator)
+    def untrained_loss(
+        self, x0: Tensor, context: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return self._loss(lambda x, t: torch.zeros_like(x), x0, context, generator)
 
-    def _loss(self, network: Evaluate, x0: Tensor, generator: torch.Generator | None) -> Tensor:
+    def pair(self, data: Tensor, noise: Tensor, context: Tensor) -> Tensor:
+        """The noise that goes with data of a training batch: as it was drawn, independent."""
+        return noise
+
+    def _loss(
+        self, network: Evaluate, x0: Tensor, context: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
         data, spread = self.axes.enter(x0), self._spread
         data = data if spread is None else data / spread
         t = self.draw_times(x0.shape[0], x0, generator)
-        noise = standard_normal(data, generator)
+        noise = self.pair(data, standard_normal(data, generator), context)
         k = self.coefficients(t)
         predicted = self._denoise(network, k.a * data + k.b * noise, t, k)
         error = express(self.prediction, *predicted, k) - express(self.prediction, data, noise, k)
@@ -313,8 +322,11 @@ class AffineDecoder(Decoder):
         """
         solver = self.solver if solver is None else as_solver(solver)
         grid = self.grid if grid is None else as_grid(grid)
-        times = grid(self.num_steps if num_steps is None else num_steps)
         field = self.field(context)
+        times = grid(
+            self.num_steps if num_steps is None else num_steps,
+            lambda t: field.signal_noise(t.to(context.device)),  # type: ignore[misc]
+        )
         shape = (*context.shape[:2], len(self.source_mean))
         x = self.draw_source(field, context.new_empty(shape), generator)
         return self.axes.leave(integrate(field, solver, x, times, generator=generator, watch=watch))

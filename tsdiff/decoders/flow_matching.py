@@ -1,22 +1,53 @@
-"""Flow matching on straight lines (Lipman et al. 2023, eq. 23; Liu et al. 2023, eq. 1)."""
+"""Flow matching along any affine path (Lipman et al. 2023, eq. 23; Liu et al. 2023, eq. 1)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tsdiff.decoders.axes import Axes
 from tsdiff.decoders.base import AffineDecoder, Weighting
 from tsdiff.networks import Network
-from tsdiff.processes import AffinePath, Linear
-from tsdiff.solvers import Grid, Solver
+from tsdiff.processes import (
+    AffinePath,
+    Linear,
+    LipschitzOptimal,
+    Trigonometric,
+    VariancePreserving,
+)
+from tsdiff.processes.couplings import Coupling, as_coupling
+from tsdiff.solvers import Field, Grid, Solver
+
+FLOWS: dict[str, Callable[[], AffinePath]] = {
+    "linear": Linear,
+    "cosine": Trigonometric,
+    "vp": VariancePreserving,
+    "lipschitz": LipschitzOptimal,
+}
+"""Paths of flow matching, by name."""
+
+TIMES = ("uniform", "logit_normal")
+"""How training times are drawn."""
 
 
 class FlowMatching(AffineDecoder):
-    """Velocity prediction along ``x_t = (1 - t) x_0 + t ε``, sampled by an ODE solver.
+    """Velocity prediction along ``x_t = a(t) x_0 + b(t) ε``, sampled by an ODE solver.
 
     Parameters
     ----------
-    network, target_dim, preconditioned, weighting
+    network, target_dim, prediction, preconditioned, weighting, axes
         As in :class:`AffineDecoder`.
     path
-        Any affine path; None is the straight line.
+        Any affine path, or a name in :data:`FLOWS`: ``"linear"``, straight lines; ``"cosine"``;
+        ``"vp"``; ``"lipschitz"``, with the data's own spectrum along their principal axes.
+    coupling
+        Which noise goes with which data: see :mod:`tsdiff.processes.couplings`. With any but
+        independent pairs the process has a velocity and no score, and stochastic solvers refuse it.
+    times
+        ``"uniform"``, or ``"logit_normal"``, more in the middle (Esser et al. 2024, sec. 3.1).
     solver, num_steps, grid
         Default sampler: six steps of Heun's method, twelve network evaluations.
     """
@@ -26,21 +57,60 @@ class FlowMatching(AffineDecoder):
         network: Network,
         target_dim: int,
         *,
-        path: AffinePath | None = None,
+        path: str | AffinePath = "linear",
+        prediction: str = "velocity",
+        coupling: str | Coupling = "independent",
+        times: str = "uniform",
         solver: str | Solver = "heun",
         num_steps: int = 6,
         grid: str | Grid = "uniform",
         preconditioned: bool = True,
         weighting: Weighting | None = None,
+        axes: str | Axes | None = None,
     ):
+        if isinstance(path, str):
+            path = check_flow(path)()
+        if times not in TIMES:
+            raise ValueError(f"unknown times {times!r}: expected one of {', '.join(TIMES)}")
+        if axes is None and preconditioned and isinstance(path, LipschitzOptimal):
+            axes = "principal"
+        self.times = times
         super().__init__(
             network,
-            Linear() if path is None else path,
+            path,
             target_dim,
-            prediction="velocity",
+            prediction=prediction,
             solver=solver,
             num_steps=num_steps,
             grid=grid,
             preconditioned=preconditioned,
             weighting=weighting,
+            axes=axes,
         )
+        self.coupling = as_coupling(coupling)
+
+    def draw_times(self, rows: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        if self.times == "uniform":
+            return super().draw_times(rows, like, generator)
+        z = torch.randn((rows, 1, 1), dtype=like.dtype, device=like.device, generator=generator)
+        return self.path.clip(torch.sigmoid(z))
+
+    def pair(self, data: Tensor, noise: Tensor, context: Tensor) -> Tensor:
+        if self.coupling.independent:
+            return noise
+        return noise[self.coupling(data, noise, context)]
+
+    def field(self, context: Tensor) -> Field:
+        field = super().field(context)
+        if self.coupling.independent:
+            return field
+        name = f"{field.name} with coupled noise"
+        unknown = dict.fromkeys(("score", "data", "noise", "diffusion", "data_variance"))
+        return replace(field, name=name, **unknown)
+
+
+def check_flow(name: str) -> Callable[[], AffinePath]:
+    """What makes the path of that name, or a ValueError that says which there are."""
+    if name not in FLOWS:
+        raise ValueError(f"unknown path {name!r}: expected one of {', '.join(FLOWS)}")
+    return FLOWS[name]

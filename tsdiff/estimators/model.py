@@ -121,8 +121,8 @@ class ForecastModel(nn.Module):
 
     def untrained_loss(self, window: Window, generator: torch.Generator) -> Tensor | None:
         """As :meth:`loss`, but :meth:`tsdiff.decoders.Decoder.untrained_loss`."""
-        _, events, known = self._teacher_forced(window)
-        loss = self.decoder.untrained_loss(events, generator=generator)
+        context, events, known = self._teacher_forced(window)
+        loss = self.decoder.untrained_loss(events, context, generator=generator)
         return None if loss is None else _masked_mean(loss, known)
 
     @torch.no_grad()

@@ -9,8 +9,10 @@ from tsdiff.processes.affine import (
     Coefficients,
     DiscreteDDPM,
     Linear,
+    LipschitzOptimal,
     PathSample,
     SubVP,
+    Trigonometric,
     VarianceExploding,
     VariancePreserving,
 )
@@ -28,10 +30,12 @@ __all__ = [
     "GaussianBridge",
     "Linear",
     "LinearSDE",
+    "LipschitzOptimal",
     "MatrixSDE",
     "Moments",
     "PathSample",
     "SubVP",
+    "Trigonometric",
     "VarianceExploding",
     "VariancePreserving",
 ]

@@ -65,6 +65,9 @@ class AffinePath(nn.Module):
         """``a, b, a', b'`` at ``t``. Derivatives are finite on ``[t_min, t_max]``."""
         raise NotImplementedError(f"{type(self).__name__} defines no coefficients(t)")
 
+    def adapt(self, covariance: Tensor) -> None:
+        """Choose what follows from the data's covariance ``[D, D]``; nothing, for most paths."""
+
     def clip(self, t: Tensor) -> Tensor:
         """``t`` moved into ``[t_min, t_max]``: the only place where times are clipped."""
         return t.clamp(self.t_min, self.t_max)
@@ -152,6 +155,79 @@ class Linear(AffinePath):
     def coefficients(self, t: Tensor) -> Coefficients:
         one = torch.ones_like(t)
         return Coefficients(1.0 - t, t, -one, one)
+
+
+class Trigonometric(AffinePath):
+    """A quarter turn from data to noise: ``a = cos(πt/2)``, ``b = sin(πt/2)``.
+
+    The cosine path of Albergo & Vanden-Eijnden (2023).
+    """
+
+    t_max = 1.0 - 1e-4
+
+    def coefficients(self, t: Tensor) -> Coefficients:
+        half = 0.5 * math.pi
+        a, b = torch.cos(half * t), torch.sin(half * t)
+        return Coefficients(a, b, -half * b, half * a)
+
+
+class LipschitzOptimal(AffinePath):
+    r"""The path whose velocity is least steep where data are Gaussian with a wide spectrum.
+
+    With ``M`` the ratio of the largest to the smallest eigenvalue of the data's covariance and
+    ``σ²`` the largest,
+
+    .. math:: a^2 = \frac{M - M^t}{M - 1}, \qquad b^2 = σ^2\, \frac{M^t - 1}{M - 1}.
+
+    Along the smallest eigenvalue the velocity's slope is then ``½ log M`` at every ``t``; on
+    straight lines it reaches about ``½ √M``, and finer data need more steps. ``M → 1`` is
+    ``a² = 1 - t``. (Chen, Vanden-Eijnden & Xu 2025, *Lipschitz-guided design of interpolation
+    schedules in generative models*.)
+
+    Parameters
+    ----------
+    ratio
+        ``M ≥ 1``; None takes it, and ``σ``, from the data that a decoder is told.
+    scale
+        ``σ``.
+    """
+
+    t_max = 1.0 - 1e-4
+    log_ratio: Tensor
+    scale: Tensor
+
+    def __init__(self, ratio: float | None = None, scale: float = 1.0):
+        super().__init__()
+        if ratio is not None and not (1.0 <= ratio < math.inf):
+            raise ValueError(f"the ratio of eigenvalues must be finite and at least 1, got {ratio}")
+        if not 0.0 < scale < math.inf:
+            raise ValueError(f"scale must be positive and finite, got {scale}")
+        self.given = ratio is not None
+        self.register_buffer("log_ratio", torch.tensor(math.log(ratio or 1.0)))
+        self.register_buffer("scale", torch.tensor(float(scale)))
+
+    def adapt(self, covariance: Tensor) -> None:
+        if self.given:
+            return
+        values = torch.linalg.eigvalsh(covariance.double())
+        largest = values[-1].clamp_min(1e-12)
+        # Beyond this, eigenvalues are rounding.
+        smallest = values[0].clamp_min(1e-6 * largest)
+        self.log_ratio.copy_((largest / smallest).log())
+        self.scale.copy_(largest.sqrt())
+
+    def coefficients(self, t: Tensor) -> Coefficients:
+        # (M^t - 1) / (M - 1), which is t in the limit of M = 1, and its derivative.
+        log_ratio = self.log_ratio.to(t.dtype).clamp_min(1e-4)
+        whole = torch.expm1(log_ratio)
+        growth = log_ratio * torch.exp(log_ratio * t) / whole
+        noise = torch.expm1(log_ratio * t) / whole
+        signal = torch.exp(log_ratio * t) * torch.expm1(log_ratio * (1.0 - t)) / whole
+        a, b, scale = signal.sqrt(), noise.sqrt(), self.scale.to(t.dtype)
+        # a' diverges at t = 1 and b' at 0; the floor keeps them finite there.
+        floor = math.sqrt(torch.finfo(t.dtype).tiny)
+        da, db = -0.5 * growth / a.clamp_min(floor), 0.5 * growth / b.clamp_min(floor)
+        return Coefficients(a, scale * b, da, scale * db)
 
 
 class _VPBase(AffinePath):

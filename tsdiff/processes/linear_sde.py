@@ -133,6 +133,9 @@ class LinearSDE(nn.Module):
         """N, the number of cells on which the drift is constant."""
         return len(self.edges) - 1
 
+    def adapt(self, covariance: Tensor) -> None:
+        """As for affine paths: nothing. What these adapt to is simulated."""
+
     def clip(self, t: Tensor) -> Tensor:
         """``t`` moved into ``[t_min, t_max]``: the only place where times are clipped."""
         return t.clamp(self.t_min, self.t_max)

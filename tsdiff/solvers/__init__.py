@@ -14,7 +14,7 @@ from tsdiff.solvers.ddim import DDIM, Analytic, Ancestral
 from tsdiff.solvers.dpm import DPMSolver2M, DPMSolver2S, DPMSolver3M, DPMSolverSDE
 from tsdiff.solvers.euler_maruyama import EulerMaruyama
 from tsdiff.solvers.exponential import ExponentialAdams, ExponentialHeun
-from tsdiff.solvers.grids import GRIDS, Grid, PowerGrid, UniformGrid
+from tsdiff.solvers.grids import GRIDS, Grid, KarrasGrid, LogSNRGrid, PowerGrid, UniformGrid
 from tsdiff.solvers.runge_kutta import RK4, Euler, Heun, Midpoint
 from tsdiff.solvers.stochastic_heun import StochasticHeun
 
@@ -91,6 +91,8 @@ __all__ = [
     "Field",
     "Grid",
     "Heun",
+    "KarrasGrid",
+    "LogSNRGrid",
     "Midpoint",
     "MissingFieldError",
     "PowerGrid",

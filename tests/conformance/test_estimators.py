@@ -16,7 +16,7 @@ import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
 from tsdiff.estimators import ESTIMATORS
 from tsdiff.networks import NETWORKS
-from tsdiff.solvers import SOLVERS
+from tsdiff.solvers import GRIDS, SOLVERS
 
 # Phases run within a few updates; estimators without any have no such parameters.
 STAGES = {"stage": 3, "num_stages": 3, "num_paths": 16, "path_steps": 4}
@@ -157,14 +157,16 @@ def test_every_network(kind, network, preconditioned):
 
 
 @pytest.mark.parametrize("solver", sorted(SOLVERS))
-@pytest.mark.parametrize("grid", ["uniform", "quadratic"])
+@pytest.mark.parametrize("grid", sorted(GRIDS))
 def test_sampled_by_any_solver(trained, solver, grid):
     data = [entry(random_walk())]
     drawn = samples_of(trained, data, solver=solver, num_steps=20, grid=grid, num_samples=400)
     usual = samples_of(trained, data, num_samples=400)
     spread = usual.std((0, 1, 2))
     assert (abs(drawn.mean((0, 1)) - usual.mean((0, 1))) < 0.35 * usual.std((0, 1))).all()
-    assert (abs(drawn.std((0, 1, 2)) / spread - 1) < 0.25).all()
+    # Ancestral steps lose variance at first order, most on a grid with long ones.
+    limit = 0.4 if solver == "ancestral" else 0.25
+    assert (abs(drawn.std((0, 1, 2)) / spread - 1) < limit).all()
 
 
 def test_data_frame_in_quantiles_out(kind):

@@ -22,6 +22,8 @@ CONTEXT = 3
 DECODERS = {
     "ddpm": DDPM,
     "flow_matching": FlowMatching,
+    "flow_cosine": partial(FlowMatching, path="cosine"),
+    "flow_lipschitz": partial(FlowMatching, path="lipschitz", axes="own"),
     "vp": partial(ScoreSDE, path="vp"),
     "sub_vp": partial(ScoreSDE, path="sub_vp"),
     "ve": partial(ScoreSDE, path="ve"),

@@ -32,6 +32,36 @@ def test_untrained_it_is_the_gaussian_of_the_data(path: str, prediction: str) ->
     torch.testing.assert_close(x.mean(0), torch.tensor([3.0, -1.0]), rtol=0, atol=0.06)
 
 
+@pytest.mark.parametrize("path", ["linear", "cosine", "vp", "lipschitz"])
+def test_every_path_learns_a_crescent(path: str) -> None:
+    """The mean of the short axis, given the long one, bends; a Gaussian's is straight."""
+    rng = seeded(3)
+    long = torch.randn(8000, 1, generator=rng)
+    short = long.square() - 1.0 + 0.3 * torch.randn(8000, 1, generator=rng)
+    points = torch.cat([4.0 * long, 0.5 * short], dim=1)
+    decoder = fit_points(FlowMatching(network(), 2, path=path), points, num_updates=700)
+    x = sample_points(decoder, 8000, solver="exponential_adams", num_steps=12)
+
+    def bend(p: Tensor) -> float:
+        return torch.corrcoef(torch.stack([p[:, 0].square(), p[:, 1]]))[0, 1].item()
+
+    assert bend(x) == pytest.approx(bend(points), abs=0.06)
+    torch.testing.assert_close(x.std(0), points.std(0), rtol=0.1, atol=0)
+
+
+def test_the_weight_of_rough_paths_is_the_error_of_the_rotation() -> None:
+    """The loss of an untrained network is then that of a rotation of unit variance."""
+    points = torch.randn(40_000, 1, 2, generator=seeded(2))
+    losses = {}
+    for path in ("vp", "lipschitz", "cosine"):
+        decoder = FlowMatching(network(), 2, path=path)
+        context = torch.zeros(len(points), 1, 1)
+        losses[path] = decoder.loss(points, context, generator=seeded(4)).mean().item()
+    assert losses["vp"] == pytest.approx(1.0, abs=0.02)
+    assert losses["lipschitz"] == pytest.approx(1.0, abs=0.02)
+    assert losses["cosine"] == pytest.approx((torch.pi / 2) ** 2, rel=0.02)
+
+
 def test_the_lipschitz_path_takes_its_spectrum_from_the_data() -> None:
     decoder = FlowMatching(network(), 2, path="lipschitz")
     decoder.set_data_moments(torch.zeros(2), COVARIANCE)

@@ -13,6 +13,7 @@ from tsdiff.decoders.base import AffineDecoder, Weighting
 from tsdiff.networks import Network
 from tsdiff.processes import (
     AffinePath,
+    Coefficients,
     Linear,
     LipschitzOptimal,
     Trigonometric,
@@ -38,8 +39,11 @@ class FlowMatching(AffineDecoder):
 
     Parameters
     ----------
-    network, target_dim, prediction, preconditioned, weighting, axes
+    network, target_dim, prediction, preconditioned, axes
         As in :class:`AffineDecoder`.
+    weighting
+        As in :class:`AffineDecoder`; but None is :func:`rotation_weight` for the velocity of a path
+        that isn't smooth, whose plain squared error is dominated by the ends of the path.
     path
         Any affine path, or a name in :data:`FLOWS`: ``"linear"``, straight lines; ``"cosine"``;
         ``"vp"``; ``"lipschitz"``, with the data's own spectrum along their principal axes.
@@ -75,6 +79,8 @@ class FlowMatching(AffineDecoder):
         if axes is None and preconditioned and isinstance(path, LipschitzOptimal):
             axes = "principal"
         self.times = times
+        if weighting is None and prediction == "velocity" and not path.smooth:
+            weighting = rotation_weight
         super().__init__(
             network,
             path,
@@ -107,6 +113,14 @@ class FlowMatching(AffineDecoder):
         name = f"{field.name} with coupled noise"
         unknown = dict.fromkeys(("score", "data", "noise", "diffusion", "data_variance"))
         return replace(field, name=name, **unknown)
+
+
+def rotation_weight(k: Coefficients) -> Tensor:
+    """``(a² + b²) / (a b' - a' b)²``: the velocity's error as that of the rotation behind it.
+
+    Of a preconditioned network it is the error of its output; ``t`` may be any clock.
+    """
+    return (k.a * k.a + k.b * k.b) / k.wronskian.square()
 
 
 def check_flow(name: str) -> Callable[[], AffinePath]:

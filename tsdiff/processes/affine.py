@@ -56,10 +56,13 @@ class AffinePath(nn.Module):
     t_min, t_max
         Times at which fields are evaluated and training times drawn are clipped to this
         interval: ``b'`` diverges at 0 where ``b ~ √t``, the drift at 1 where ``a(1) = 0``.
+    smooth
+        Whether ``a'`` and ``b'`` are bounded on all of [0, 1].
     """
 
     t_min: float = 1e-4
     t_max: float = 1.0
+    smooth: bool = True
 
     def coefficients(self, t: Tensor) -> Coefficients:
         """``a, b, a', b'`` at ``t``. Derivatives are finite on ``[t_min, t_max]``."""
@@ -193,6 +196,7 @@ class LipschitzOptimal(AffinePath):
     """
 
     t_max = 1.0 - 1e-4
+    smooth = False
     log_ratio: Tensor
     scale: Tensor
 
@@ -232,6 +236,8 @@ class LipschitzOptimal(AffinePath):
 
 class _VPBase(AffinePath):
     """``a = exp(-½ B(t))``, ``b² = 1 - a²`` for an integrated rate ``B``; ``g² = β``."""
+
+    smooth = False
 
     def rate(self, t: Tensor) -> Tensor:
         """``β(t)``."""
@@ -311,6 +317,8 @@ class VarianceExploding(AffinePath):
         ``0 < sigma_min < sigma_max``, in the units that the path runs in: the first should be
         small against the finest structure of the data, the second large against their spread.
     """
+
+    smooth = False
 
     def __init__(self, sigma_min: float = 0.01, sigma_max: float = 10.0):
         super().__init__()

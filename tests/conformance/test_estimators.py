@@ -160,7 +160,8 @@ def test_every_network(kind, network, preconditioned):
 @pytest.mark.parametrize("grid", sorted(GRIDS))
 def test_sampled_by_any_solver(trained, solver, grid):
     data = [entry(random_walk())]
-    drawn = samples_of(trained, data, solver=solver, num_steps=20, grid=grid, num_samples=400)
+    steps = 1 if solver == "dopri5" else 20  # it takes as many of its own as it needs
+    drawn = samples_of(trained, data, solver=solver, num_steps=steps, grid=grid, num_samples=400)
     usual = samples_of(trained, data, num_samples=400)
     spread = usual.std((0, 1, 2))
     assert (abs(drawn.mean((0, 1)) - usual.mean((0, 1))) < 0.35 * usual.std((0, 1))).all()

@@ -43,8 +43,9 @@ def test_samples_have_the_law_that_an_untrained_decoder_has(
         return
     grid = "quadratic" if process in ("ddpm", "vp", "sub_vp") else "uniform"
     grid = PowerGrid(0.5) if process == "ve" else grid
+    steps = 1 if solver == "dopri5" else 20  # it takes as many of its own as it needs
     x = decoder.sample(
-        torch.zeros(800, 1, 2), solver=solver, num_steps=20, grid=grid, generator=seeded(1)
+        torch.zeros(800, 1, 2), solver=solver, num_steps=steps, grid=grid, generator=seeded(1)
     ).squeeze(1)
     if process == "vsdm_low_rank":  # all but the first axis are given one spread
         x = decoder.axes.enter(x.unsqueeze(1)).squeeze(1)

@@ -15,7 +15,6 @@ from tsdiff.solvers import GRIDS, SOLVERS, MissingFieldError, PowerGrid
 
 PROCESSES = DECODERS | {
     "flow_vp": partial(FlowMatching, path="vp"),
-    "flow_lipschitz": partial(FlowMatching, path="lipschitz"),
     "flow_coupled": partial(FlowMatching, coupling="optimal_transport"),
     "vsdm_conditional": VSDM,
     "vsdm_low_rank": partial(VSDM, structure="low_rank", rank=1),

@@ -53,7 +53,8 @@ class FlowMatching(AffineDecoder):
     times
         ``"uniform"``, or ``"logit_normal"``, more in the middle (Esser et al. 2024, sec. 3.1).
     solver, num_steps, grid
-        Default sampler: six steps of Heun's method, twelve network evaluations.
+        Default sampler: six steps of Heun's method, twelve network evaluations; of its exponential
+        kin where the path isn't smooth.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class FlowMatching(AffineDecoder):
         prediction: str = "velocity",
         coupling: str | Coupling = "independent",
         times: str = "uniform",
-        solver: str | Solver = "heun",
+        solver: str | Solver | None = None,
         num_steps: int = 6,
         grid: str | Grid = "uniform",
         preconditioned: bool = True,
@@ -78,7 +79,11 @@ class FlowMatching(AffineDecoder):
             raise ValueError(f"unknown times {times!r}: expected one of {', '.join(TIMES)}")
         if axes is None and preconditioned and isinstance(path, LipschitzOptimal):
             axes = "principal"
-        self.times = times
+        self.times, self.coupling = times, as_coupling(coupling)
+        if solver is None:
+            # Whatever is coupled has a velocity alone.
+            smooth = path.smooth or not self.coupling.independent
+            solver = "heun" if smooth else "exponential_heun"
         if weighting is None and prediction == "velocity" and not path.smooth:
             weighting = rotation_weight
         super().__init__(
@@ -93,7 +98,6 @@ class FlowMatching(AffineDecoder):
             weighting=weighting,
             axes=axes,
         )
-        self.coupling = as_coupling(coupling)
 
     def draw_times(self, rows: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         if self.times == "uniform":

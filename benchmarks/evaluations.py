@@ -103,7 +103,6 @@ def draw(
         panel.set(
             title=model, xlabel="network evaluations per step", xscale="log", ylim=(0.98, 1.3)
         )
-        panel.set_ylim(0.98, 1.3)
         panel.axhline(1.0, color="0.7", linewidth=0.8)
     panels[0][0].set_ylabel("CRPS-sum over that of the true law")
     panels[0][-1].legend()

@@ -158,9 +158,7 @@ def main() -> None:
         if seed == 0:
             t = torch.linspace(1.0, 0.0, STEPS + 1, dtype=torch.float64)
             pictures = {"closed form": bridge.trajectory(points[:SHOWN], t).numpy(), **pictures}
-            ways = (
-                bridge.trajectory(points[i : i + CHUNK], t) for i in range(0, len(points), CHUNK)
-            )
+            ways = (bridge.trajectory(chunk, t) for chunk in points.split(CHUNK))
             found = errors(*of_samples(ways), bridge)
             cells = " | ".join(f"{value:.4f}" for value in found)
             lines.append(f"| closed form, as many samples | {seed} | {cells} | | | |")

@@ -45,12 +45,10 @@ def make(model: str, updates: int, published: bool) -> AffineDecoder:
     """An untrained model by its name in the tables."""
     kind, beta_max = model.split("-")
     schedule = VariancePreserving(0.1, float(beta_max), exponent=1.7)
-    options = {"axes": Axes("common", 2, rescale=False), "source": "matched", "grid": "uniform"}
+    options = {"axes": Axes("common", 2, rescale=False), "grid": "uniform"}
     if published:
         options |= {"axes": "raw", "preconditioned": False, "source": "noise"}
     network = ResidualMLP(2, 1, width=64, num_blocks=3)
-    if kind == "VSDM" and not published:
-        options["source"] = "conditional"
     if kind == "SGM":
         return ScoreSDE(network, 2, path=schedule, **options)
     return VSDM(

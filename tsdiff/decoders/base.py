@@ -34,6 +34,9 @@ Weighting = Callable[[Coefficients], Tensor]
 """Loss weight as a function of the path's coefficients, shaped like ``t`` or ``[B, 1, D]``."""
 Evaluate = Callable[[Tensor, Tensor], Tensor]
 
+PathMaker = Callable[..., AffinePath]
+"""A kind of path, which takes its parameters."""
+
 SOURCES = ("matched", "noise")
 """Laws that sampling may start from: see :class:`AffineDecoder`."""
 
@@ -346,3 +349,10 @@ class AffineDecoder(Decoder):
         signal, level, u = k.a / r, k.b / r, x / r
         rotated = self.axes.along(network(self.axes.across(u), t))
         return signal * u - level * rotated, level * u + signal * rotated
+
+
+def path_maker(name: str, known: dict[str, PathMaker], what: str) -> PathMaker:
+    """What makes the path of that name, or a ValueError that says which there are."""
+    if name not in known:
+        raise ValueError(f"unknown {what} {name!r}: expected one of {', '.join(known)}")
+    return known[name]

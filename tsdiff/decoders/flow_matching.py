@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from tsdiff.decoders.axes import Axes
-from tsdiff.decoders.base import AffineDecoder, Weighting
+from tsdiff.decoders.base import AffineDecoder, PathMaker, Weighting, path_maker
 from tsdiff.networks import Network
 from tsdiff.processes import (
     AffinePath,
@@ -22,7 +21,7 @@ from tsdiff.processes import (
 from tsdiff.processes.couplings import Coupling, as_coupling
 from tsdiff.solvers import Field, Grid, Solver
 
-FLOWS: dict[str, Callable[[], AffinePath]] = {
+FLOWS: dict[str, PathMaker] = {
     "linear": Linear,
     "cosine": Trigonometric,
     "vp": VariancePreserving,
@@ -74,7 +73,7 @@ class FlowMatching(AffineDecoder):
         axes: str | Axes | None = None,
     ):
         if isinstance(path, str):
-            path = check_flow(path)()
+            path = path_maker(path, FLOWS, "path")()
         if times not in TIMES:
             raise ValueError(f"unknown times {times!r}: expected one of {', '.join(TIMES)}")
         if axes is None and preconditioned and isinstance(path, LipschitzOptimal):
@@ -125,10 +124,3 @@ def rotation_weight(k: Coefficients) -> Tensor:
     Of a preconditioned network it is the error of its output; ``t`` may be any clock.
     """
     return (k.a * k.a + k.b * k.b) / k.wronskian.square()
-
-
-def check_flow(name: str) -> Callable[[], AffinePath]:
-    """What makes the path of that name, or a ValueError that says which there are."""
-    if name not in FLOWS:
-        raise ValueError(f"unknown path {name!r}: expected one of {', '.join(FLOWS)}")
-    return FLOWS[name]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tsdiff.decoders.axes import Axes
-from tsdiff.decoders.base import AffineDecoder, Weighting
+from tsdiff.decoders.base import AffineDecoder, PathMaker, Weighting, path_maker
 from tsdiff.networks import Network
 from tsdiff.processes import AffinePath, SubVP, VarianceExploding, VariancePreserving
 from tsdiff.solvers import Grid, PowerGrid, Solver
 
-SDES: dict[str, Callable[[], AffinePath]] = {
+SDES: dict[str, PathMaker] = {
     "vp": VariancePreserving,
     "sub_vp": SubVP,
     "ve": VarianceExploding,
@@ -50,7 +48,7 @@ class ScoreSDE(AffineDecoder):
         source: str = "matched",
     ):
         if isinstance(path, str):
-            path = check_sde(path)()
+            path = path_maker(path, SDES, "process")()
         usual = (20, PowerGrid(0.5)) if isinstance(path, VarianceExploding) else (8, "quadratic")
         super().__init__(
             network,
@@ -65,10 +63,3 @@ class ScoreSDE(AffineDecoder):
             axes=axes,
             source=source,
         )
-
-
-def check_sde(name: str) -> Callable[..., AffinePath]:
-    """What makes the process of that name, or a ValueError that says which there are."""
-    if name not in SDES:
-        raise ValueError(f"unknown process {name!r}: expected one of {', '.join(SDES)}")
-    return SDES[name]

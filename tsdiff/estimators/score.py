@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tsdiff.decoders import ScoreSDE
-from tsdiff.decoders.score import check_sde
+from tsdiff.decoders.base import path_maker
+from tsdiff.decoders.score import SDES
 from tsdiff.estimators.base import GenerativeEstimator
 from tsdiff.networks import Network
 
@@ -39,7 +40,7 @@ class ScoreEstimator(GenerativeEstimator):
         return ScoreSDE(
             network,
             target_dim,
-            path=check_sde(self.sde)(**(self.sde_kwargs or {})),
+            path=path_maker(self.sde, SDES, "process")(**(self.sde_kwargs or {})),
             preconditioned=self.preconditioned,
             **self.sampler_defaults(),
         )

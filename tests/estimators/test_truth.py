@@ -13,6 +13,7 @@ from tsdiff.datasets import crps_gaussian, split_window, truncate
 KINDS = [
     tsdiff.DDPMEstimator,
     tsdiff.FlowMatchingEstimator,
+    tsdiff.InterpolantEstimator,
     tsdiff.ScoreEstimator,
     tsdiff.VSDMEstimator,
 ]

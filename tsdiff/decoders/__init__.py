@@ -3,6 +3,7 @@
 from tsdiff.decoders.base import AffineDecoder, Decoder, Phase
 from tsdiff.decoders.ddpm import DDPM
 from tsdiff.decoders.flow_matching import FlowMatching
+from tsdiff.decoders.interpolant import Interpolant
 from tsdiff.decoders.score import ScoreSDE
 from tsdiff.decoders.vsdm import VSDM, VSDMWarning
 
@@ -12,6 +13,7 @@ __all__ = [
     "AffineDecoder",
     "Decoder",
     "FlowMatching",
+    "Interpolant",
     "Phase",
     "ScoreSDE",
     "VSDMWarning",

@@ -218,7 +218,7 @@ class AffineDecoder(Decoder):
     def coefficients(self, t: Tensor) -> Coefficients:
         """Those of the path, for data of unit spread where the decoder is preconditioned."""
         k, spread = self.path.coefficients(t), self._spread
-        return k if spread is None else Coefficients(k.a * spread, k.b, k.da * spread, k.db)
+        return k if spread is None else k._replace(a=k.a * spread, da=k.da * spread)
 
     @property
     def _spread(self) -> Tensor | None:
@@ -295,6 +295,7 @@ class AffineDecoder(Decoder):
             data=ask("data"),
             noise=ask("noise"),
             diffusion=lambda t: self.path.diffusion(self.path.clip(t)),
+            volatility=getattr(self.path, "volatility", None),
             signal_noise=signal_noise,
             data_variance=data_variance,
             spread=self.axes.spread,

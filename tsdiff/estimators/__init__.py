@@ -3,6 +3,7 @@
 from tsdiff.estimators.base import ESTIMATORS, GenerativeEstimator
 from tsdiff.estimators.ddpm import DDPMEstimator, TimeGradEstimator
 from tsdiff.estimators.flow_matching import FlowMatchingEstimator
+from tsdiff.estimators.interpolant import InterpolantEstimator
 from tsdiff.estimators.predictor import GenerativePredictor, NonFiniteForecastError
 from tsdiff.estimators.saving import SavedModelError
 from tsdiff.estimators.score import ScoreEstimator
@@ -14,6 +15,7 @@ __all__ = [
     "FlowMatchingEstimator",
     "GenerativeEstimator",
     "GenerativePredictor",
+    "InterpolantEstimator",
     "NonFiniteForecastError",
     "SavedModelError",
     "ScoreEstimator",

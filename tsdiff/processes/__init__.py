@@ -18,6 +18,7 @@ from tsdiff.processes.affine import (
 )
 from tsdiff.processes.fixed_basis import FixedBasisSDE
 from tsdiff.processes.gaussian_bridge import GaussianBridge
+from tsdiff.processes.interpolant import PointSource
 from tsdiff.processes.linear_sde import LinearSDE, Moments
 from tsdiff.processes.matrix_sde import MatrixSDE
 
@@ -34,6 +35,7 @@ __all__ = [
     "MatrixSDE",
     "Moments",
     "PathSample",
+    "PointSource",
     "SubVP",
     "Trigonometric",
     "VarianceExploding",

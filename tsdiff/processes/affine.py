@@ -23,21 +23,37 @@ from torch import Tensor, nn
 from tsdiff.random import Randomness, standard_normal
 
 PREDICTIONS = ("noise", "data", "score", "velocity")
-"""What a network may predict and a solver may ask for; each follows from any other."""
+"""What a network may predict and a solver may ask for; each follows from any other.
+
+A fifth, ``"drift"``, is there on paths with a ``volatility`` (point-source interpolants): that of
+the equation ``dx = drift dτ + volatility dw`` in the direction of falling ``t``.
+"""
 
 
 class Coefficients(NamedTuple):
-    """Signal ``a``, noise level ``b`` and their derivatives in ``t``, shaped like ``t``."""
+    """Signal ``a``, noise level ``b`` and their derivatives in ``t``, shaped like ``t``.
+
+    ``volatility`` is the diffusion coefficient whose drift the prediction ``"drift"`` is, on paths
+    that are built around one.
+    """
 
     a: Tensor
     b: Tensor
     da: Tensor
     db: Tensor
+    volatility: Tensor | None = None
 
     @property
     def wronskian(self) -> Tensor:
         """``δ = a b' - a' b``, the determinant of (x, velocity) as functions of (x_0, ε)."""
         return self.a * self.db - self.da * self.b
+
+    @property
+    def with_noise(self) -> Coefficients:
+        """Those whose velocity is ``-drift``: ``b'`` takes up ``½ volatility² / b`` of the score."""
+        if self.volatility is None:
+            raise ValueError("only point-source interpolants have a drift to predict")
+        return self._replace(db=self.db + 0.5 * self.volatility.square() / self.b)
 
 
 class PathSample(NamedTuple):
@@ -120,6 +136,8 @@ def decompose(given: str, value: Tensor, x: Tensor, k: Coefficients) -> tuple[Te
     if given == "velocity":
         delta = k.wronskian
         return (k.db * x - k.b * value) / delta, (k.a * value - k.da * x) / delta
+    if given == "drift":
+        return decompose("velocity", -value, x, k.with_noise)
     raise ValueError(_unknown_prediction(given))
 
 
@@ -133,12 +151,14 @@ def express(wanted: str, data: Tensor, noise: Tensor, k: Coefficients) -> Tensor
         return -noise / k.b
     if wanted == "velocity":
         return k.da * data + k.db * noise
+    if wanted == "drift":
+        return -express("velocity", data, noise, k.with_noise)
     raise ValueError(_unknown_prediction(wanted))
 
 
 def check_prediction(kind: str) -> str:
-    """``kind`` itself if it is one of :data:`PREDICTIONS`, else a ValueError."""
-    if kind not in PREDICTIONS:
+    """``kind`` itself if it is a prediction, else a ValueError."""
+    if kind not in (*PREDICTIONS, "drift"):
         raise ValueError(_unknown_prediction(kind))
     return kind
 

@@ -10,6 +10,10 @@ from torch import Tensor
 
 from tsdiff.random import Randomness
 from tsdiff.solvers.base import Field, Solver
+from tsdiff.solvers.exponential import leave_point
+
+# Of the time after a source that is a point: what is left to an exponential step.
+_FIRST = 0.01
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,12 @@ class DormandPrince(Solver):
         def slope(now: Tensor, at: Tensor) -> Tensor:
             return field.velocity(at, now.to(x.dtype).view(1, 1, 1))  # type: ignore[misc]
 
+        inside = torch.maximum(t_next, t - _FIRST)
+        beyond = leave_point(field, t, inside, x)
+        if beyond is not None:
+            t, x = inside, beyond
+            if not bool(t > t_next):
+                return x, None
         ends = torch.cat([t.flatten(), t_next.flatten()])
         path = odeint(slope, x, ends, rtol=self.rtol, atol=self.atol, method="dopri5")
         return path[-1], None  # type: ignore[return-value]

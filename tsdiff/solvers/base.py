@@ -39,6 +39,8 @@ class Field:
         The noise prediction ``E[ε | x_t]``.
     diffusion
         Native diffusion coefficient ``g(t)``, shaped like ``t``.
+    volatility
+        Diffusion coefficient ``σ(t)`` that a point-source interpolant is built with, likewise.
     signal_noise
         ``a(t), b(t)`` of an affine path, shaped like ``t``.
     data_variance
@@ -55,6 +57,7 @@ class Field:
     data: Evaluation | None = None
     noise: Evaluation | None = None
     diffusion: Callable[[Tensor], Tensor] | None = None
+    volatility: Callable[[Tensor], Tensor] | None = None
     signal_noise: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     data_variance: Callable[[Tensor], Tensor] | None = None
     spread: Tensor | None = None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from tsdiff.random import Randomness, standard_normal
-from tsdiff.solvers.base import Field, Solver
+from tsdiff.solvers.base import Field, MissingFieldError, Solver
 from tsdiff.solvers.ddim import Ancestral
 
 # Below this ratio of signal to noise, the native diffusion is as good as infinite.
@@ -29,17 +29,30 @@ class EulerMaruyama(Solver):
     Parameters
     ----------
     diffusion
-        ``g̃``: a function of ``t`` ``[1, 1, 1]``; None takes the process' own.
+        ``g̃``: a function of ``t`` ``[1, 1, 1]``; ``"native"``, or ``"volatility"``, the one that a
+        point-source interpolant is built with.
     """
 
-    diffusion: Callable[[Tensor], Tensor] | None = None
+    diffusion: Callable[[Tensor], Tensor] | Literal["native", "volatility"] = "native"
 
     order: ClassVar[int] = 1
     needs: ClassVar[tuple[str, ...]] = ("velocity", "score", "diffusion")
 
+    def __post_init__(self) -> None:
+        if not callable(self.diffusion) and self.diffusion not in ("native", "volatility"):
+            raise ValueError(
+                "diffusion must be 'native', 'volatility' or a function of t, "
+                f"got {self.diffusion!r}"
+            )
+
     def check(self, field: Field) -> None:
-        own = field if self.diffusion is None else replace(field, diffusion=self.diffusion)
-        super().check(own)
+        if self.diffusion == "volatility" and field.volatility is None:
+            raise MissingFieldError(
+                f"solver {type(self).__name__} with the interpolant's own diffusion needs a "
+                f"volatility, and {field.name} has none: choose 'native' or a function of t"
+            )
+        known = self.diffusion == "native"
+        super().check(field if known else replace(field, diffusion=self._level(field)))
 
     def step(
         self,
@@ -54,19 +67,20 @@ class EulerMaruyama(Solver):
         if self._diverges(field, t):
             return Ancestral().step(field, t, t_next, x, state, generator=generator)
         h = t - t_next
-        noise = self._level(field, t) * h.sqrt() * standard_normal(x, generator)
+        noise = self._level(field)(t) * h.sqrt() * standard_normal(x, generator)
         return x + h * self._drift(field, x, t) + noise, None
 
-    def _level(self, field: Field, t: Tensor) -> Tensor:
+    def _level(self, field: Field) -> Callable[[Tensor], Tensor]:
         """``g̃``."""
-        return (self.diffusion or field.diffusion)(t)  # type: ignore[misc]
+        named = {"native": field.diffusion, "volatility": field.volatility}
+        return self.diffusion if callable(self.diffusion) else named[self.diffusion]  # type: ignore[return-value]
 
     def _drift(self, field: Field, x: Tensor, t: Tensor) -> Tensor:
-        level = self._level(field, t)
+        level = self._level(field)(t)
         return 0.5 * level * level * field.score(x, t) - field.velocity(x, t)  # type: ignore[misc]
 
     def _diverges(self, field: Field, t: Tensor) -> bool:
-        if self.diffusion is not None or field.signal_noise is None or field.data is None:
+        if self.diffusion != "native" or field.signal_noise is None or field.data is None:
             return False
         a, b = field.signal_noise(t)
         return bool((a <= _NO_SIGNAL * b).all())

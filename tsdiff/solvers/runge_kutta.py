@@ -9,13 +9,15 @@ from torch import Tensor
 
 from tsdiff.random import Randomness
 from tsdiff.solvers.base import Field, Solver
+from tsdiff.solvers.exponential import leave_point
 
 
 @dataclass(frozen=True)
 class RungeKutta(Solver):
     """``x ← x + h Σ weights_i k_i`` with slopes ``k_i = v(x + h nodes_i k_{i-1}, t + h nodes_i)``.
 
-    In all methods here a slope depends on the one before it alone.
+    In all methods here a slope depends on the one before it alone. Out of a source that is all but a
+    point the first step is an exponential one.
     """
 
     nodes: ClassVar[tuple[float, ...]]
@@ -32,6 +34,9 @@ class RungeKutta(Solver):
         *,
         generator: Randomness = None,
     ) -> tuple[Tensor, None]:
+        beyond = leave_point(field, t, t_next, x, self.evaluations)
+        if beyond is not None:
+            return beyond, None
         h = t_next - t
         slope, total = x, 0.0
         for node, weight in zip(self.nodes, self.weights, strict=True):

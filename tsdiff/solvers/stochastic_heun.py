@@ -36,7 +36,7 @@ class StochasticHeun(EulerMaruyama):
         if self._diverges(field, t):
             return super().step(field, t, t_next, x, state, generator=generator)
         h = t - t_next
-        noise = self._level(field, 0.5 * (t + t_next)) * h.sqrt() * standard_normal(x, generator)
+        noise = self._level(field)(0.5 * (t + t_next)) * h.sqrt() * standard_normal(x, generator)
         first = self._drift(field, x, t)
         ahead = x + h * first + noise
         return x + 0.5 * h * (first + self._drift(field, ahead, t_next)) + noise, None

@@ -50,7 +50,7 @@ class Coefficients(NamedTuple):
 
     @property
     def with_noise(self) -> Coefficients:
-        """Those whose velocity is ``-drift``: ``b'`` takes up ``½ volatility² / b`` of the score."""
+        """Those whose velocity is ``-drift``: ``b'`` takes up ``½ volatility² / b``, the score."""
         if self.volatility is None:
             raise ValueError("only point-source interpolants have a drift to predict")
         return self._replace(db=self.db + 0.5 * self.volatility.square() / self.b)

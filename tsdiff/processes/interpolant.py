@@ -1,13 +1,13 @@
 r"""Stochastic interpolants from a point source.
 
-A lecture's clock ``s = 1 - t`` runs from a known point ``y`` (``s = 0``) to data ``x_0`` (``s = 1``):
+The clock ``s = 1 - t`` runs from a known point ``y`` (``s = 0``) to data ``x_0`` (``s = 1``):
 
 .. math:: I_s = α_s\, y + β_s\, x_0 + σ_s W_s, \qquad α_s = 1 - s,\; β_s = s^p,\; σ_s = σ (1 - s),
 
 with a Brownian motion ``W`` (Chen, Goldstein, Hua, Albergo, Boffi & Vanden-Eijnden 2024,
-*Probabilistic forecasting with stochastic interpolants and Föllmer processes*, eq. 1). At each time
-``W_s`` is ``√s ε``, so that in the clock of this package, less the known ``c(t) y``, it is an affine
-path with ``a = β_s`` and ``b = √s σ_s``. What tells it from others is that *both* vanish at
+*Probabilistic forecasting with stochastic interpolants and Föllmer processes*, eq. 1). At each
+time ``W_s`` is ``√s ε``, so that in the clock of this package, less the known ``c(t) y``, it is an
+affine path with ``a = β_s`` and ``b = √s σ_s``. What tells it from others is that *both* vanish at
 ``t = 1``: noise is injected on the way, by the stochastic differential equation
 ``dX = drift ds + g̃ dW``. For ``g̃ = σ_s``, the *volatility*, the drift is that of the interpolant,
 ``E[α' y + β' x_0 + σ' W | I_s]``, bounded and regressed as it is. The native ``g̃`` is the Föllmer

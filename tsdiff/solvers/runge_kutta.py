@@ -16,8 +16,8 @@ from tsdiff.solvers.exponential import leave_point
 class RungeKutta(Solver):
     """``x ← x + h Σ weights_i k_i`` with slopes ``k_i = v(x + h nodes_i k_{i-1}, t + h nodes_i)``.
 
-    In all methods here a slope depends on the one before it alone. Out of a source that is all but a
-    point the first step is an exponential one.
+    In all methods here a slope depends on the one before it alone. Out of a source that is all
+    but a point the first step is an exponential one.
     """
 
     nodes: ClassVar[tuple[float, ...]]

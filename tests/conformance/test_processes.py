@@ -15,6 +15,9 @@ from tsdiff.solvers import GRIDS, SOLVERS, MissingFieldError, PowerGrid
 
 PROCESSES = DECODERS | {
     "flow_vp": partial(FlowMatching, path="vp"),
+    "kac": partial(FlowMatching, path="kac"),
+    "uniform": partial(FlowMatching, path="uniform"),
+    "learned_latent": partial(FlowMatching, latent="learned"),
     "flow_coupled": partial(FlowMatching, coupling="optimal_transport"),
     "vsdm_conditional": VSDM,
     "vsdm_low_rank": partial(VSDM, structure="low_rank", rank=1),

@@ -277,3 +277,60 @@ def test_phases_run_where_no_event_is_whole():
     estimator = tsdiff.VSDMEstimator(**SMALL, stage=2, num_stages=2, num_paths=8, path_steps=4)
     predictor = estimator.fit([entry(target)], progress=False)
     assert np.isfinite(samples_of(predictor, [entry(target)])).all()
+
+
+VARIANTS = [
+    (tsdiff.FlowMatchingEstimator, {"path": "kac", "path_kwargs": {"rate": 9.0, "speed": 3.0}}),
+    (tsdiff.FlowMatchingEstimator, {"path": "uniform"}),
+    (tsdiff.FlowMatchingEstimator, {"latent": "learned"}),
+    (tsdiff.FlowMatchingEstimator, {"latent": "learned", "latent_energy": "joint"}),
+    (tsdiff.FlowMatchingEstimator, {"coupling": "optimal_transport", "path": "cosine"}),
+    (tsdiff.FlowMatchingEstimator, {"rectifications": 2}),
+    (tsdiff.FlowMatchingEstimator, {"rectifications": 1, "latent": "learned", "num_steps": 1}),
+    (tsdiff.InterpolantEstimator, {"noise": 0.5, "power": 2.0}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), VARIANTS, ids=[str(v) for _, v in VARIANTS])
+def test_variants_are_trained_saved_and_loaded(kind, options, tmp_path):
+    series = [entry(random_walk())]
+    predictor = kind(**SMALL, **options).fit(
+        series, progress=False, checkpoint_dir=tmp_path / "checkpoints"
+    )
+    predictor.save(tmp_path / "model")
+    loaded = tsdiff.load(tmp_path / "model")
+    assert np.array_equal(samples_of(predictor, series), samples_of(loaded, series))
+    # A run that has ended is taken as it is.
+    again = kind(**SMALL, **options).fit(
+        series, progress=False, checkpoint_dir=tmp_path / "checkpoints"
+    )
+    assert np.array_equal(samples_of(predictor, series), samples_of(again, series))
+
+
+def test_a_rectified_flow_takes_two_evaluations_and_keeps_its_encoder():
+    series = [entry(random_walk())]
+    plain, rectified = (
+        tsdiff.FlowMatchingEstimator(**SMALL, rectifications=number).fit(series, progress=False)
+        for number in (0, 1)
+    )
+    decoder = rectified.model.decoder
+    assert (type(decoder.solver).__name__, decoder.num_steps) == ("Euler", 2)
+    for ours, theirs in zip(
+        rectified.model.encoder.parameters(), plain.model.encoder.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    assert all(parameter.requires_grad for parameter in rectified.model.parameters())
+    assert sum("rectification" in row for row in rectified.history) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rectifications": -1}, "integer of at least 0"),
+        ({"rectifications": 1, "path": "cosine"}, "straight lines"),
+        ({"path": "kac", "latent": "learned"}, "noise of its own"),
+    ],
+)
+def test_flows_that_make_no_sense_are_refused_before_training(options, message):
+    with pytest.raises(ValueError, match=message):
+        tsdiff.FlowMatchingEstimator(**SMALL, **options).fit([entry(random_walk())])

@@ -4,6 +4,7 @@ from tsdiff.decoders.base import AffineDecoder, Decoder, Phase
 from tsdiff.decoders.ddpm import DDPM
 from tsdiff.decoders.flow_matching import FlowMatching
 from tsdiff.decoders.interpolant import Interpolant
+from tsdiff.decoders.rectified import RectifiedFlow
 from tsdiff.decoders.score import ScoreSDE
 from tsdiff.decoders.vsdm import VSDM, VSDMWarning
 
@@ -15,6 +16,7 @@ __all__ = [
     "FlowMatching",
     "Interpolant",
     "Phase",
+    "RectifiedFlow",
     "ScoreSDE",
     "VSDMWarning",
 ]

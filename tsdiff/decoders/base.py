@@ -241,9 +241,20 @@ class AffineDecoder(Decoder):
     ) -> Tensor:
         return self._loss(lambda x, t: torch.zeros_like(x), x0, context, generator)
 
-    def pair(self, data: Tensor, noise: Tensor, context: Tensor) -> Tensor:
-        """The noise that goes with data of a training batch: as it was drawn, independent."""
-        return noise
+    def corrupt(
+        self,
+        data: Tensor,
+        t: Tensor,
+        k: Coefficients,
+        context: Tensor,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Tensor]:
+        """``x_t`` and what is to be predicted there, for data ``ξ [B, T, D]`` of a batch."""
+        return self.between(data, standard_normal(data, generator), k)
+
+    def between(self, data: Tensor, noise: Tensor, k: Coefficients) -> tuple[Tensor, Tensor]:
+        """``x_t`` on the path from data to noise, and what is to be predicted there."""
+        return k.a * data + k.b * noise, express(self.prediction, data, noise, k)
 
     def _loss(
         self, network: Evaluate, x0: Tensor, context: Tensor, generator: torch.Generator | None
@@ -251,10 +262,9 @@ class AffineDecoder(Decoder):
         data, spread = self.axes.enter(x0), self._spread
         data = data if spread is None else data / spread
         t = self.draw_times(x0.shape[0], x0, generator)
-        noise = self.pair(data, standard_normal(data, generator), context)
         k = self.coefficients(t)
-        predicted = self._denoise(network, k.a * data + k.b * noise, t, k)
-        error = express(self.prediction, *predicted, k) - express(self.prediction, data, noise, k)
+        x, target = self.corrupt(data, t, k, context, generator)
+        error = express(self.prediction, *self._denoise(network, x, t, k), k) - target
         if self.weighting is not None:
             error = self.weighting(k).sqrt() * error
         return self.axes.across(error).square()
@@ -324,16 +334,31 @@ class AffineDecoder(Decoder):
             Is shown every ``(x, t)`` on the way, ends included, as
             :func:`tsdiff.solvers.integrate` shows them; see :meth:`restore`.
         """
+        field = self.field(context)
+        like = context.new_empty((*context.shape[:2], len(self.source_mean)))
+        x = self.draw_source(field, like, generator)
+        sampler = {"solver": solver, "num_steps": num_steps, "grid": grid}
+        return self.axes.leave(self.transport(field, x, generator, watch, **sampler))
+
+    def transport(
+        self,
+        field: Field,
+        x: Tensor,
+        generator: Randomness = None,
+        watch: Callable[[Tensor, Tensor], None] | None = None,
+        *,
+        solver: str | Solver | None = None,
+        num_steps: int | None = None,
+        grid: str | Grid | None = None,
+    ) -> Tensor:
+        """Carry ``x [B, T, D]``, as the path sees it, from the source to ``t = 0``."""
         solver = self.solver if solver is None else as_solver(solver)
         grid = self.grid if grid is None else as_grid(grid)
-        field = self.field(context)
         times = grid(
             self.num_steps if num_steps is None else num_steps,
-            lambda t: field.signal_noise(t.to(context.device)),  # type: ignore[misc]
+            lambda t: field.signal_noise(t.to(x.device)),  # type: ignore[misc]
         )
-        shape = (*context.shape[:2], len(self.source_mean))
-        x = self.draw_source(field, context.new_empty(shape), generator)
-        return self.axes.leave(integrate(field, solver, x, times, generator=generator, watch=watch))
+        return integrate(field, solver, x, times, generator=generator, watch=watch)
 
     def restore(self, x: Tensor, t: Tensor) -> Tensor:
         """The process at ``t`` in the data's units and coordinates, from what solvers carry."""

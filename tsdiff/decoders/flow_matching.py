@@ -8,17 +8,23 @@ import torch
 from torch import Tensor
 
 from tsdiff.decoders.axes import Axes
-from tsdiff.decoders.base import AffineDecoder, PathMaker, Weighting, path_maker
+from tsdiff.decoders.base import AffineDecoder, Evaluate, PathMaker, Weighting, path_maker
 from tsdiff.networks import Network
 from tsdiff.processes import (
     AffinePath,
     Coefficients,
+    Kac,
     Linear,
     LipschitzOptimal,
+    MeanReverting,
+    QuantileLatent,
     Trigonometric,
+    Uniform,
     VariancePreserving,
 )
-from tsdiff.processes.couplings import Coupling, as_coupling
+from tsdiff.processes.couplings import Coupling, Rectified, as_coupling
+from tsdiff.processes.quantile import TRANSPORTS, transport_energy
+from tsdiff.random import Randomness, standard_normal
 from tsdiff.solvers import Field, Grid, Solver
 
 FLOWS: dict[str, PathMaker] = {
@@ -26,11 +32,16 @@ FLOWS: dict[str, PathMaker] = {
     "cosine": Trigonometric,
     "vp": VariancePreserving,
     "lipschitz": LipschitzOptimal,
+    "kac": Kac,
+    "uniform": Uniform,
 }
 """Paths of flow matching, by name."""
 
 TIMES = ("uniform", "logit_normal")
 """How training times are drawn."""
+
+LATENTS = ("gaussian", "learned")
+"""Laws of the noise, where the path has none of its own."""
 
 
 class FlowMatching(AffineDecoder):
@@ -45,12 +56,23 @@ class FlowMatching(AffineDecoder):
         that isn't smooth, whose plain squared error is dominated by the ends of the path.
     path
         Any affine path, or a name in :data:`FLOWS`: ``"linear"``, straight lines; ``"cosine"``;
-        ``"vp"``; ``"lipschitz"``, with the data's own spectrum along their principal axes.
+        ``"vp"``; ``"lipschitz"``, with the data's own spectrum along their principal axes. Noise
+        that isn't Gaussian: ``"kac"``, the telegraph process, and ``"uniform"``.
     coupling
         Which noise goes with which data: see :mod:`tsdiff.processes.couplings`. With any but
-        independent pairs the process has a velocity and no score, and stochastic solvers refuse it.
+        independent pairs of Gaussian noise the process has a velocity and no score: what needs
+        more, such as any stochastic solver, refuses it.
     times
         ``"uniform"``, or ``"logit_normal"``, more in the middle (Esser et al. 2024, sec. 3.1).
+    latent
+        Law of the noise: ``"gaussian"``, or ``"learned"``, a quantile function for each dimension
+        (:class:`~tsdiff.processes.quantile.QuantileLatent`) that is trained along, by
+        ``loss + latent_weight · W_2²(data, latent)`` (Chemseddine et al. 2025).
+    latent_weight
+        Its ``λ > 0``.
+    energy
+        How ``W_2`` is measured: ``"joint"``, between events, or ``"marginal"``, dimension by
+        dimension; see :func:`~tsdiff.processes.quantile.transport_energy`.
     solver, num_steps, grid
         Default sampler: six steps of Heun's method, twelve network evaluations; of its exponential
         kin where the path isn't smooth.
@@ -65,9 +87,12 @@ class FlowMatching(AffineDecoder):
         prediction: str = "velocity",
         coupling: str | Coupling = "independent",
         times: str = "uniform",
+        latent: str | QuantileLatent = "gaussian",
+        latent_weight: float = 1.0,
+        energy: str = "joint",
         solver: str | Solver | None = None,
         num_steps: int = 6,
-        grid: str | Grid = "uniform",
+        grid: str | Grid | None = None,
         preconditioned: bool = True,
         weighting: Weighting | None = None,
         axes: str | Axes | None = None,
@@ -78,11 +103,21 @@ class FlowMatching(AffineDecoder):
             raise ValueError(f"unknown times {times!r}: expected one of {', '.join(TIMES)}")
         if axes is None and preconditioned and isinstance(path, LipschitzOptimal):
             axes = "principal"
-        self.times, self.coupling = times, as_coupling(coupling)
+        coupling = as_coupling(coupling)
+        if latent == "learned":
+            latent = QuantileLatent(target_dim)
+        if isinstance(latent, str) and latent != "gaussian":
+            raise ValueError(f"unknown latent {latent!r}: expected one of {', '.join(LATENTS)}")
+        learned = latent if isinstance(latent, QuantileLatent) else None
+        _check_latent(path, prediction, coupling, learned, latent_weight, energy)
+        gaussian = learned is None and not isinstance(path, MeanReverting)
         if solver is None:
-            # Whatever is coupled has a velocity alone.
-            smooth = path.smooth or not self.coupling.independent
+            # Whatever is coupled, or not Gaussian, has a velocity alone.
+            smooth = path.smooth or not (gaussian and coupling.independent)
             solver = "heun" if smooth else "exponential_heun"
+        if grid is None:
+            # Telegraph noise starts at full speed.
+            grid = "quadratic" if isinstance(path, Kac) else "uniform"
         if weighting is None and prediction == "velocity" and not path.smooth:
             weighting = rotation_weight
         super().__init__(
@@ -97,6 +132,8 @@ class FlowMatching(AffineDecoder):
             weighting=weighting,
             axes=axes,
         )
+        self.times, self.coupling, self.latent = times, coupling, learned
+        self.latent_weight, self.energy = latent_weight, energy
 
     def draw_times(self, rows: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         if self.times == "uniform":
@@ -104,18 +141,82 @@ class FlowMatching(AffineDecoder):
         z = torch.randn((rows, 1, 1), dtype=like.dtype, device=like.device, generator=generator)
         return self.path.clip(torch.sigmoid(z))
 
-    def pair(self, data: Tensor, noise: Tensor, context: Tensor) -> Tensor:
-        if self.coupling.independent:
-            return noise
-        return noise[self.coupling(data, noise, context)]
+    def corrupt(
+        self,
+        data: Tensor,
+        t: Tensor,
+        k: Coefficients,
+        context: Tensor,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Tensor]:
+        if isinstance(self.path, MeanReverting):
+            moved, velocity = self.path.displacement(data, t, generator)
+            return k.a * data + moved, k.da * data + velocity
+        noise = self._draw_noise(data, generator)
+        if not self.coupling.independent:
+            noise = noise[self.coupling(data, noise, context)]
+        return self.between(data, noise, k)
+
+    def _loss(
+        self, network: Evaluate, x0: Tensor, context: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        loss = super()._loss(network, x0, context, generator)
+        if self.latent is None or isinstance(self.coupling, Rectified):
+            return loss
+        data = self.axes.enter(x0)
+        one, other = (self.latent.draw(data, generator) for _ in range(2))
+        # What a batch costs against another of its own law is no distance of the laws: without
+        # that, transport within batches makes the latent too narrow.
+        own = transport_energy(other, one, form=self.energy).cost
+        return loss + self.latent_weight * (
+            transport_energy(data, one, form=self.energy).cost - 0.5 * own
+        )
+
+    def _draw_noise(self, like: Tensor, generator: Randomness) -> Tensor:
+        if self.latent is None:
+            return standard_normal(like, generator)
+        return self.latent.draw(like, generator)
+
+    def draw_source(self, field: Field, like: Tensor, generator: Randomness = None) -> Tensor:
+        if isinstance(self.path, MeanReverting):
+            return self.path.draw_source(like, generator)
+        if self.latent is not None:
+            return self.latent.draw(like, generator)
+        return super().draw_source(field, like, generator)
 
     def field(self, context: Tensor) -> Field:
         field = super().field(context)
-        if self.coupling.independent:
+        if self._gaussian and self.coupling.independent:
             return field
-        name = f"{field.name} with coupled noise"
+        what = "coupled noise" if self._gaussian else "noise that isn't Gaussian"
         unknown = dict.fromkeys(("score", "data", "noise", "diffusion", "data_variance"))
-        return replace(field, name=name, **unknown)
+        return replace(field, name=f"{field.name} with {what}", **unknown)
+
+    @property
+    def _gaussian(self) -> bool:
+        return self.latent is None and not isinstance(self.path, MeanReverting)
+
+
+def _check_latent(
+    path: AffinePath,
+    prediction: str,
+    coupling: Coupling,
+    latent: QuantileLatent | None,
+    weight: float,
+    energy: str,
+) -> None:
+    name = type(path).__name__
+    if isinstance(path, MeanReverting):
+        if latent is not None:
+            raise ValueError(f"{name} has noise of its own: a latent is learned on other paths")
+        if prediction != "velocity":
+            raise ValueError(f"on {name} only the velocity is predicted, not the {prediction}")
+        if not coupling.independent:
+            raise ValueError(f"{name} draws its noise for each time anew: it can't be coupled")
+    if energy not in TRANSPORTS:
+        raise ValueError(f"unknown energy {energy!r}: expected one of {', '.join(TRANSPORTS)}")
+    if latent is not None and not 0.0 < weight < float("inf"):
+        raise ValueError(f"latent_weight must be positive and finite, got {weight}")
 
 
 def rotation_weight(k: Coefficients) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,11 @@ from tsdiff.estimators.predictor import GenerativePredictor
 from tsdiff.networks import NETWORKS, Network
 from tsdiff.solvers import Grid, Solver
 from tsdiff.transforms import WindowSampler, load_series
+
+History = list[dict[str, float]]
+"""Losses and scores, epoch by epoch."""
+TrainingRun = Callable[[Path | None], History]
+"""A run of training, whose checkpoints are kept in that folder."""
 
 ESTIMATORS: dict[str, type[GenerativeEstimator]] = {}
 """Every estimator class by name; a saved model is rebuilt from here, and from nowhere else."""
@@ -231,20 +236,30 @@ class GenerativeEstimator(Estimator):
         if not held_out and self.num_validation_windows is None:
             warnings.warn(_NO_VALIDATION.format(self.title()), stacklevel=2)
             return self._predictor(model, [])
-        history = training.train(
-            model,
-            sampler,
-            prepare.validation_set(held_out, facts, model.past_length) if held_out else None,
-            training.TrainingOptions.of(self),
-            trainer_kwargs=dict(self.trainer_kwargs or {}),
-            checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir),
-            progress=progress,
+        validation = (
+            prepare.validation_set(held_out, facts, model.past_length) if held_out else None
         )
+
+        def run(folder: Path | None) -> History:
+            return training.train(
+                model,
+                sampler,
+                validation,
+                training.TrainingOptions.of(self),
+                trainer_kwargs=dict(self.trainer_kwargs or {}),
+                checkpoint_dir=folder,
+                progress=progress,
+            )
+
+        folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+        history = self._train(model, run, folder)
         return self._predictor(model, history)
 
-    def _predictor(
-        self, model: ForecastModel, history: list[dict[str, float]]
-    ) -> GenerativePredictor:
+    def _train(self, model: ForecastModel, run: TrainingRun, folder: Path | None) -> History:
+        """Train ``model`` by ``run(folder)``, once for most."""
+        return run(folder)
+
+    def _predictor(self, model: ForecastModel, history: History) -> GenerativePredictor:
         # A copy: what becomes of this estimator afterwards is no business of the predictor's.
         return GenerativePredictor(type(self)(**self.get_params()), model, history)
 

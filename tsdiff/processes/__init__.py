@@ -19,8 +19,12 @@ from tsdiff.processes.affine import (
 from tsdiff.processes.fixed_basis import FixedBasisSDE
 from tsdiff.processes.gaussian_bridge import GaussianBridge
 from tsdiff.processes.interpolant import PointSource
+from tsdiff.processes.kac import Kac
 from tsdiff.processes.linear_sde import LinearSDE, Moments
 from tsdiff.processes.matrix_sde import MatrixSDE
+from tsdiff.processes.mean_reverting import MeanReverting
+from tsdiff.processes.quantile import QuantileLatent
+from tsdiff.processes.uniform import Uniform
 
 __all__ = [
     "PREDICTIONS",
@@ -29,15 +33,19 @@ __all__ = [
     "DiscreteDDPM",
     "FixedBasisSDE",
     "GaussianBridge",
+    "Kac",
     "Linear",
     "LinearSDE",
     "LipschitzOptimal",
     "MatrixSDE",
+    "MeanReverting",
     "Moments",
     "PathSample",
     "PointSource",
+    "QuantileLatent",
     "SubVP",
     "Trigonometric",
+    "Uniform",
     "VarianceExploding",
     "VariancePreserving",
 ]

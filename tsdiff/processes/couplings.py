@@ -40,6 +40,11 @@ class Coupling:
 
 
 @dataclass(frozen=True)
+class Rectified(Coupling):
+    """Pairs that a flow has made of its own noise: they come coupled, and stay as they are."""
+
+
+@dataclass(frozen=True)
 class OptimalTransport(Coupling):
     """The pairs of least cost, by ``scipy.optimize.linear_sum_assignment``, on the CPU.
 

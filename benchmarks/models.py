@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import tsdiff
 
 MODELS = {
@@ -14,3 +16,15 @@ MODELS = {
         tsdiff.InterpolantEstimator,
     )
 }
+
+VARIANTS = {
+    "cosine flow": partial(tsdiff.FlowMatchingEstimator, path="cosine"),
+    "VP flow": partial(tsdiff.FlowMatchingEstimator, path="vp"),
+    "Lipschitz-optimal flow": partial(tsdiff.FlowMatchingEstimator, path="lipschitz"),
+    "transport-coupled flow": partial(tsdiff.FlowMatchingEstimator, coupling="optimal_transport"),
+    "Kac flow": partial(tsdiff.FlowMatchingEstimator, path="kac"),
+    "uniform flow": partial(tsdiff.FlowMatchingEstimator, path="uniform"),
+    "flow from a learned latent": partial(tsdiff.FlowMatchingEstimator, latent="learned"),
+    "rectified flow": partial(tsdiff.FlowMatchingEstimator, rectifications=1),
+}
+"""Other processes, each with its default solver."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from models import MODELS
+from models import MODELS, VARIANTS
 
 import tsdiff
 from tsdiff.datasets import crps_gaussian, split_window
@@ -21,7 +21,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=200)
-    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    known = MODELS | VARIANTS
+    parser.add_argument("--models", nargs="*", default=list(known), choices=list(known))
     arguments = parser.parse_args()
 
     data = tsdiff.get_dataset("seasonal_var")
@@ -31,7 +32,7 @@ def main() -> None:
     print("| model | seed | regret | 80 % coverage | 80 % coverage of the sum | epochs |")
     print("|---|--:|--:|--:|--:|--:|")
     for name in arguments.models:
-        kind = MODELS[name]
+        kind = known[name]
         for seed in range(arguments.seeds):
             predictor = kind(prediction_length=horizon, seed=seed).fit(data.train, progress=False)
             result = tsdiff.evaluate(predictor, data.test, num_samples=arguments.samples, seed=seed)

@@ -65,7 +65,7 @@ def test_whatever_is_predicted(prediction: str, preconditioned: bool) -> None:
     points = modes(8000, 1)
     if not preconditioned:
         points = (points - points.mean(0)) / points.std(0)
-    fit_points(decoder, points, num_updates=500, batch_size=256)
+    fit_points(decoder, points, num_updates=900, batch_size=256)
     drawn = sample_points(decoder, 4000, num_steps=40).double().numpy()
     assert energy_distance(drawn, points[:4000].double().numpy()) < 0.05
 

@@ -32,7 +32,7 @@ def teacher() -> FlowMatching:
 @pytest.fixture(scope="module")
 def student(teacher: FlowMatching) -> RectifiedFlow:
     return fit_points(
-        RectifiedFlow(teacher), two_modes(8000, 1), num_updates=300, batch_size=256
+        RectifiedFlow(teacher), two_modes(8000, 1), num_updates=600, batch_size=256
     ).released()
 
 

@@ -22,7 +22,7 @@ from tsdiff.processes import (
     Uniform,
     VariancePreserving,
 )
-from tsdiff.processes.couplings import Coupling, Rectified, as_coupling
+from tsdiff.processes.couplings import Coupling, OptimalTransport, Rectified, as_coupling
 from tsdiff.processes.quantile import TRANSPORTS, transport_energy
 from tsdiff.random import Randomness, standard_normal
 from tsdiff.solvers import Field, Grid, Solver
@@ -67,7 +67,9 @@ class FlowMatching(AffineDecoder):
     latent
         Law of the noise: ``"gaussian"``, or ``"learned"``, a quantile function for each dimension
         (:class:`~tsdiff.processes.quantile.QuantileLatent`) that is trained along, by
-        ``loss + latent_weight · W_2²(data, latent)`` (Chemseddine et al. 2025).
+        ``loss + latent_weight · W_2²(data, latent)`` (Chemseddine et al. 2025). The latent follows
+        the loss of the velocity only where ``coupling`` is plain transport, as published: of other
+        pairs that loss would make it narrow, whatever the data.
     latent_weight
         Its ``λ > 0``.
     energy
@@ -154,7 +156,9 @@ class FlowMatching(AffineDecoder):
             return k.a * data + moved, k.da * data + velocity
         noise = self._draw_noise(data, generator)
         if not self.coupling.independent:
-            noise = noise[self.coupling(data, noise, context)]
+            noise = noise[self.coupling(data, noise.detach(), context)]
+        if not self._moves_latent:
+            noise = noise.detach()
         return self.between(data, noise, k)
 
     def _loss(
@@ -191,6 +195,17 @@ class FlowMatching(AffineDecoder):
         what = "coupled noise" if self._gaussian else "noise that isn't Gaussian"
         unknown = dict.fromkeys(("score", "data", "noise", "diffusion", "data_variance"))
         return replace(field, name=f"{field.name} with {what}", **unknown)
+
+    @property
+    def _moves_latent(self) -> bool:
+        """Whether a learned latent follows the flow's own loss as well.
+
+        Of independent pairs that loss falls with the noise, whatever the data: of ``N(0, I)`` and a
+        latent of scale ``s`` it is ``s π/2``, so that ``s = 1 - π/(4 λ)`` is best. Of plainly
+        transported pairs it falls where the latent is like the data.
+        """
+        pairs = self.coupling
+        return isinstance(pairs, OptimalTransport) and pairs.condition_weight == 0.0
 
     @property
     def _gaussian(self) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tsdiff.random import Randomness, standard_normal
 from tsdiff.solvers.base import Field, MissingFieldError, Solver
 from tsdiff.solvers.ddim import Ancestral
+from tsdiff.solvers.exponential import leaves_point
 
 # Below this ratio of signal to noise, the native diffusion is as good as infinite.
 _NO_SIGNAL = 1e-3
@@ -24,7 +25,8 @@ class EulerMaruyama(Solver):
     ``dx = [-v + ½ g̃² s] dτ + g̃ dw`` for any ``g̃(t) ≥ 0``; ``g̃ = g``, the default, is the time
     reversal of the forward process (Anderson 1982; Song et al. 2021, eq. 6). Where ``a(t) = 0``
     the native ``g`` is infinite: there, the exact Gaussian transition is taken instead
-    (:class:`~tsdiff.solvers.Ancestral`).
+    (:class:`~tsdiff.solvers.Ancestral`), and with any function ``g̃`` out of a source that is a
+    point.
 
     Parameters
     ----------
@@ -64,7 +66,9 @@ class EulerMaruyama(Solver):
         *,
         generator: Randomness = None,
     ) -> tuple[Tensor, Any]:
-        if self._diverges(field, t):
+        # Out of a point the score is as good as infinite, and only two coefficients balance it.
+        unbalanced = callable(self.diffusion) and leaves_point(field, t, t_next)
+        if unbalanced or self._diverges(field, t):
             return Ancestral().step(field, t, t_next, x, state, generator=generator)
         h = t - t_next
         noise = self._level(field)(t) * h.sqrt() * standard_normal(x, generator)

@@ -39,16 +39,18 @@ def _rotation(field: Field, x: Tensor, t: Tensor, theta: Tensor) -> Tensor:
     return theta.cos() * noise - theta.sin() * data / field.spread.to(data.dtype)  # type: ignore[union-attr]
 
 
+def leaves_point(field: Field, t: Tensor, t_next: Tensor) -> bool:
+    """Whether ``x`` grows tenfold within a step, as a root of time: no polynomial follows it."""
+    if field.signal_noise is None or field.spread is None or field.data is None:
+        return False
+    return bool((_polar(field, t)[0] <= 0.1 * _polar(field, t_next)[0]).all())
+
+
 def leave_point(
     field: Field, t: Tensor, t_next: Tensor, x: Tensor, evaluations: int = 2
 ) -> Tensor | None:
-    """An exponential step out of a source that is all but a point, else None.
-
-    There ``x`` grows tenfold within a step, as a root of the time: no polynomial follows it.
-    """
-    if field.signal_noise is None or field.spread is None or field.data is None:
-        return None
-    if bool((_polar(field, t)[0] > 0.1 * _polar(field, t_next)[0]).any()):
+    """An exponential step out of a source that is all but a point, else None."""
+    if not leaves_point(field, t, t_next):
         return None
     solver = ExponentialAdams() if evaluations == 1 else ExponentialHeun()
     return solver.step(field, t, t_next, x, None)[0]

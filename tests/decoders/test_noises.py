@@ -108,6 +108,7 @@ def test_the_latent_learns_the_tails_of_the_data() -> None:
     [
         ({"latent": "cauchy"}, "unknown latent 'cauchy'"),
         ({"path": "kac", "latent": "learned"}, "Kac has noise of its own"),
+        ({"path": "vp", "latent": "learned"}, "straight lines"),
         ({"path": "uniform", "prediction": "noise"}, "on Uniform only the velocity"),
         ({"path": "kac", "coupling": "optimal_transport"}, "it can't be coupled"),
         ({"latent": "learned", "latent_weight": 0.0}, "latent_weight must be positive"),

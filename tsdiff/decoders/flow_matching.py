@@ -66,7 +66,8 @@ class FlowMatching(AffineDecoder):
         ``"uniform"``, or ``"logit_normal"``, more in the middle (Esser et al. 2024, sec. 3.1).
     latent
         Law of the noise: ``"gaussian"``, or ``"learned"``, a quantile function for each dimension
-        (:class:`~tsdiff.processes.quantile.QuantileLatent`) that is trained along, by
+        (:class:`~tsdiff.processes.quantile.QuantileLatent`) that is trained along, on
+        straight lines, by
         ``loss + latent_weight · W_2²(data, latent)`` (Chemseddine et al. 2025). The latent follows
         the loss of the velocity only where ``coupling`` is plain transport, as published: of other
         pairs that loss would make it narrow, whatever the data.
@@ -223,11 +224,13 @@ def _check_latent(
     name = type(path).__name__
     if isinstance(path, MeanReverting):
         if latent is not None:
-            raise ValueError(f"{name} has noise of its own: a latent is learned on other paths")
+            raise ValueError(f"{name} has noise of its own: no latent can be learned")
         if prediction != "velocity":
             raise ValueError(f"on {name} only the velocity is predicted, not the {prediction}")
         if not coupling.independent:
             raise ValueError(f"{name} draws its noise for each time anew: it can't be coupled")
+    if latent is not None and not isinstance(path, Linear):
+        raise ValueError(f"a latent is learned on straight lines (path='linear'), not on {name}")
     if energy not in TRANSPORTS:
         raise ValueError(f"unknown energy {energy!r}: expected one of {', '.join(TRANSPORTS)}")
     if latent is not None and not 0.0 < weight < float("inf"):

@@ -40,10 +40,13 @@ def _rotation(field: Field, x: Tensor, t: Tensor, theta: Tensor) -> Tensor:
 
 
 def leaves_point(field: Field, t: Tensor, t_next: Tensor) -> bool:
-    """Whether ``x`` grows tenfold within a step, as a root of time: no polynomial follows it."""
+    """Whether noise grows by a quarter or more within a step, as it does on the way out of a point.
+
+    It is the root of time there, which no polynomial follows. On other paths it falls.
+    """
     if field.signal_noise is None or field.spread is None or field.data is None:
         return False
-    return bool((_polar(field, t)[0] <= 0.1 * _polar(field, t_next)[0]).all())
+    return bool((field.signal_noise(t)[1] <= 0.8 * field.signal_noise(t_next)[1]).all())
 
 
 def leave_point(

@@ -34,7 +34,7 @@ def train(
             "--model",
             "-m",
             metavar="NAME",
-            help="flow_matching, ddpm (TimeGrad), score (SGM), or vsdm.",
+            help="flow_matching, ddpm (TimeGrad), score (SGM), vsdm or interpolant.",
         ),
     ] = "flow_matching",
     prediction_length: Annotated[

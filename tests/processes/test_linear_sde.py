@@ -375,7 +375,7 @@ def test_without_drift_it_is_the_schedules_path_bit_for_bit(
         sde.set_drift(torch.zeros(5, 5))
     x0 = normal(37, 3, 5, seed=25, dtype=dtype)
     t = path.clip(torch.linspace(0.0, 1.0, 37, dtype=dtype).view(-1, 1, 1))
-    for one, other in zip(sde.coefficients(t), path.coefficients(t), strict=True):
+    for one, other in zip(sde.coefficients(t)[:4], path.coefficients(t)[:4], strict=True):
         assert torch.equal(one, other)
     ours, scalar = sde.sample(x0, t, generator=seeded(26)), path.sample(x0, t, generator=seeded(26))
     for one, other in zip(ours, scalar, strict=True):

@@ -7,8 +7,9 @@ as many equal blocks as there are generators, and each block is filled from its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -48,6 +49,9 @@ class Matched:
         return matched.reshape(noise.shape).to(noise.dtype)
 
 
+Draw = TypeVar("Draw", Tensor, tuple[Tensor, ...])
+"""What a sampler returns: one tensor or several, all with the rows of what they were drawn for."""
+
 Randomness = torch.Generator | Sequence[torch.Generator] | Matched | None
 """One generator, one per block of rows, matched noise, or None for PyTorch's global generator."""
 
@@ -86,15 +90,49 @@ def standard_normal(like: Tensor, generator: Randomness = None) -> Tensor:
     """
     if isinstance(generator, Matched):
         return generator.draw(like, beside=like)
+    return drawn(like, generator, _randn)
+
+
+def _randn(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)
+
+
+def drawn(
+    like: Tensor,
+    generator: Randomness,
+    sampler: Callable[[Tensor, torch.Generator | None], Draw],
+) -> Draw:
+    """Draw with any sampler, each block of rows from its own generator.
+
+    Parameters
+    ----------
+    like
+        ``[B, ...]``. The sampler is given it, or a block of its rows; what varies by row, such as
+        a time, can therefore be handed over as the values of ``like``.
+    generator
+        As for :func:`standard_normal`; :class:`Matched` lends its inner generator and matches
+        nothing.
+    sampler
+        ``sampler(block, one_generator)`` returns a tensor or a tuple of tensors with the rows of
+        ``block``.
+
+    Raises
+    ------
+    ValueError
+        If there are several generators and the rows cannot be split evenly among them.
+    """
+    if isinstance(generator, Matched):
+        generator = generator.generator
     if generator is None or isinstance(generator, torch.Generator):
-        return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)
+        return sampler(like, generator)
     rows, blocks = like.shape[0], len(generator)
     if blocks == 0 or rows % blocks:
         raise ValueError(
             f"{rows} rows cannot be split evenly among {blocks} generators: "
             "pass one generator per series, each series having the same number of samples"
         )
-    shape = (rows // blocks, *like.shape[1:])
-    return torch.cat(
-        [torch.randn(shape, dtype=like.dtype, device=like.device, generator=g) for g in generator]
-    )
+    pairs = zip(like.tensor_split(blocks), generator, strict=True)
+    parts: list[Any] = [sampler(block, one) for block, one in pairs]
+    alone = isinstance(parts[0], Tensor)
+    whole: Any = torch.cat(parts) if alone else tuple(map(torch.cat, zip(*parts, strict=True)))
+    return whole

@@ -22,17 +22,12 @@ have none outside it, and fronts none at all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from tsdiff.processes.affine import AffinePath, Coefficients, PathSample, check_prediction
-from tsdiff.random import Matched, Randomness
-
-Draw = TypeVar("Draw", Tensor, tuple[Tensor, ...])
-"""What a sampler returns: one tensor or several, all with the rows of what they were drawn for."""
+from tsdiff.random import Randomness, drawn
 
 
 class MeanReverting(AffinePath):
@@ -176,47 +171,6 @@ class MeanReverting(AffinePath):
                 f"{wanted} does not follow from {given}: predict the {wanted} itself"
             )
         return super().convert(value, x, t, given=given, wanted=wanted)
-
-
-def drawn(
-    like: Tensor,
-    generator: Randomness,
-    sampler: Callable[[Tensor, torch.Generator | None], Draw],
-) -> Draw:
-    """Draw with any sampler, each block of rows from its own generator.
-
-    Parameters
-    ----------
-    like
-        ``[B, ...]``. The sampler is given it, or a block of its rows; what varies by row, such as
-        a time, can therefore be handed over as the values of ``like``.
-    generator
-        As for :func:`~tsdiff.random.standard_normal`; :class:`~tsdiff.random.Matched` lends its
-        inner generator and matches nothing.
-    sampler
-        ``sampler(block, one_generator)`` returns a tensor or a tuple of tensors with the rows of
-        ``block``.
-
-    Raises
-    ------
-    ValueError
-        If there are several generators and the rows cannot be split evenly among them.
-    """
-    if isinstance(generator, Matched):
-        generator = generator.generator
-    if generator is None or isinstance(generator, torch.Generator):
-        return sampler(like, generator)
-    rows, blocks = like.shape[0], len(generator)
-    if blocks == 0 or rows % blocks:
-        raise ValueError(
-            f"{rows} rows cannot be split evenly among {blocks} generators: "
-            "pass one generator per series, each series having the same number of samples"
-        )
-    pairs = zip(like.tensor_split(blocks), generator, strict=True)
-    parts: list[Any] = [sampler(block, one) for block, one in pairs]
-    alone = isinstance(parts[0], Tensor)
-    whole: Any = torch.cat(parts) if alone else tuple(map(torch.cat, zip(*parts, strict=True)))
-    return whole
 
 
 def check_positive(name: str, value: float) -> float:

@@ -44,7 +44,8 @@ def leaves_point(field: Field, t: Tensor, t_next: Tensor) -> bool:
 
     It is the root of time there, which no polynomial follows. On other paths it falls.
     """
-    if field.signal_noise is None or field.spread is None or field.data is None:
+    # Processes that start at a point, and no others, have a volatility of their own.
+    if field.volatility is None or field.signal_noise is None or field.data is None:
         return False
     return bool((field.signal_noise(t)[1] <= 0.8 * field.signal_noise(t_next)[1]).all())
 

@@ -252,6 +252,10 @@ class AffineDecoder(Decoder):
         """``x_t`` and what is to be predicted there, for data ``ξ [B, T, D]`` of a batch."""
         return self.between(data, standard_normal(data, generator), k)
 
+    def standardised(self, x0: Tensor) -> Tensor:
+        """``ξ`` of data ``x_0 = s ξ`` as the path sees them, ``[B, T, D]``."""
+        return x0 if self._spread is None else x0 / self._spread
+
     def between(self, data: Tensor, noise: Tensor, k: Coefficients) -> tuple[Tensor, Tensor]:
         """``x_t`` on the path from data to noise, and what is to be predicted there."""
         return k.a * data + k.b * noise, express(self.prediction, data, noise, k)
@@ -259,8 +263,7 @@ class AffineDecoder(Decoder):
     def _loss(
         self, network: Evaluate, x0: Tensor, context: Tensor, generator: torch.Generator | None
     ) -> Tensor:
-        data, spread = self.axes.enter(x0), self._spread
-        data = data if spread is None else data / spread
+        data = self.standardised(self.axes.enter(x0))
         t = self.draw_times(x0.shape[0], x0, generator)
         k = self.coefficients(t)
         x, target = self.corrupt(data, t, k, context, generator)

@@ -113,7 +113,7 @@ class FlowMatching(AffineDecoder):
             raise ValueError(f"unknown latent {latent!r}: expected one of {', '.join(LATENTS)}")
         learned = latent if isinstance(latent, QuantileLatent) else None
         _check_latent(path, prediction, coupling, learned, latent_weight, energy)
-        gaussian = learned is None and not isinstance(path, MeanReverting)
+        gaussian = learned is None and path.gaussian
         if solver is None:
             # Whatever is coupled, or not Gaussian, has a velocity alone.
             smooth = path.smooth or not (gaussian and coupling.independent)
@@ -136,7 +136,7 @@ class FlowMatching(AffineDecoder):
             axes=axes,
         )
         self.times, self.coupling, self.latent = times, coupling, learned
-        self.latent_weight, self.energy = latent_weight, energy
+        self.latent_weight, self.energy, self._gaussian = latent_weight, energy, gaussian
 
     def draw_times(self, rows: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         if self.times == "uniform":
@@ -207,10 +207,6 @@ class FlowMatching(AffineDecoder):
         """
         pairs = self.coupling
         return isinstance(pairs, OptimalTransport) and pairs.condition_weight == 0.0
-
-    @property
-    def _gaussian(self) -> bool:
-        return self.latent is None and not isinstance(self.path, MeanReverting)
 
 
 def _check_latent(

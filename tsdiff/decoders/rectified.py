@@ -104,8 +104,7 @@ class RectifiedFlow(FlowMatching):
             field = self.teacher.field(context)
             noise = self.teacher.draw_source(field, data, generator)
             made = self.teacher.transport(field, noise, **self._teaching)
-        spread = self._spread
-        return self.between(made if spread is None else made / spread, noise, k)
+        return self.between(self.standardised(made), noise, k)
 
     def released(self) -> RectifiedFlow:
         """Itself without its teacher: it samples, and learns no more."""

@@ -74,11 +74,14 @@ class AffinePath(nn.Module):
         interval: ``b'`` diverges at 0 where ``b ~ √t``, the drift at 1 where ``a(1) = 0``.
     smooth
         Whether ``a'`` and ``b'`` are bounded on all of [0, 1].
+    gaussian
+        Whether :meth:`sample` draws Gaussian noise, so that there is a score.
     """
 
     t_min: float = 1e-4
     t_max: float = 1.0
     smooth: bool = True
+    gaussian: bool = True
 
     def coefficients(self, t: Tensor) -> Coefficients:
         """``a, b, a', b'`` at ``t``. Derivatives are finite on ``[t_min, t_max]``."""

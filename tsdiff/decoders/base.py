@@ -272,12 +272,19 @@ class AffineDecoder(Decoder):
             error = self.weighting(k).sqrt() * error
         return self.axes.across(error).square()
 
-    def field(self, context: Tensor) -> Field:
+    def field(self, context: Tensor, *, condition_weight: float = 1.0) -> Field:
         """The process that the network has learned, for one ``context [B, T, H]``.
 
         It is a process of events as the path sees them: see :attr:`axes`.
+
+        Parameters
+        ----------
+        condition_weight
+            ``w`` of classifier-free guidance (Ho & Salimans 2022, eq. 6): predictions are
+            ``(1 - w)`` times those without a context plus ``w`` times those with it. The network
+            must have been trained with contexts that were dropped, set to zero, now and then.
         """
-        network = self.network.bind(context)
+        network = self._bound(context, condition_weight)
         last: tuple[Tensor, Tensor, Coefficients, Tensor, Tensor] | None = None
 
         def ask(wanted: str) -> Evaluate:
@@ -315,6 +322,13 @@ class AffineDecoder(Decoder):
             name=f"{type(self).__name__} on {type(self.path).__name__}",
         )
 
+    def _bound(self, context: Tensor, condition_weight: float) -> Evaluate:
+        given = self.network.bind(context)
+        if condition_weight == 1.0:
+            return given
+        free = self.network.bind(torch.zeros_like(context))
+        return lambda x, t: torch.lerp(free(x, t), given(x, t), condition_weight)
+
     def draw_source(self, field: Field, like: Tensor, generator: Randomness = None) -> Tensor:
         """Where sampling starts, as the path sees it; of the shape of ``like [B, T, D]``."""
         return self.source_mean + standard_normal(like, generator) @ self.source_factor.T
@@ -328,6 +342,7 @@ class AffineDecoder(Decoder):
         grid: str | Grid | None = None,
         generator: Randomness = None,
         watch: Callable[[Tensor, Tensor], None] | None = None,
+        condition_weight: float = 1.0,
     ) -> Tensor:
         """One event ``[B, T, D]`` for each row of ``context [B, T, H]``.
 
@@ -336,8 +351,10 @@ class AffineDecoder(Decoder):
         watch
             Is shown every ``(x, t)`` on the way, ends included, as
             :func:`tsdiff.solvers.integrate` shows them; see :meth:`restore`.
+        condition_weight
+            See :meth:`field`.
         """
-        field = self.field(context)
+        field = self.field(context, condition_weight=condition_weight)
         like = context.new_empty((*context.shape[:2], len(self.source_mean)))
         x = self.draw_source(field, like, generator)
         sampler = {"solver": solver, "num_steps": num_steps, "grid": grid}

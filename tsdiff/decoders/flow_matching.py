@@ -189,8 +189,8 @@ class FlowMatching(AffineDecoder):
             return self.latent.draw(like, generator)
         return super().draw_source(field, like, generator)
 
-    def field(self, context: Tensor) -> Field:
-        field = super().field(context)
+    def field(self, context: Tensor, *, condition_weight: float = 1.0) -> Field:
+        field = super().field(context, condition_weight=condition_weight)
         if self._gaussian and self.coupling.independent:
             return field
         what = "coupled noise" if self._gaussian else "noise that isn't Gaussian"

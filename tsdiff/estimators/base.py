@@ -75,6 +75,9 @@ class GenerativeEstimator(Estimator):
         The LSTM's.
     embedding_dim
         Width of the embedding per dimension.
+    condition_dropout
+        Share of training steps whose past is withheld from the decoder, so that forecasts can be
+        guided by :class:`tsdiff.guidance.ClassifierFree`.
     network, network_kwargs
         ``"mlp"`` or ``"dilated"``, and arguments for it.
     preconditioned
@@ -116,6 +119,7 @@ class GenerativeEstimator(Estimator):
     num_layers: int = 2
     dropout: float = 0.0
     embedding_dim: int = 4
+    condition_dropout: float = 0.0
     network: str = "mlp"
     network_kwargs: dict[str, Any] | None = None
     preconditioned: bool = True
@@ -280,6 +284,7 @@ class GenerativeEstimator(Estimator):
                 num_layers=self.num_layers,
                 dropout=self.dropout,
                 embedding_dim=self.embedding_dim,
+                condition_dropout=self.condition_dropout,
             )
 
     def sampler_defaults(self) -> dict[str, Any]:

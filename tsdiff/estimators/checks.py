@@ -9,6 +9,8 @@ import numpy as np
 
 from tsdiff.datasets import DataError
 from tsdiff.estimators.model import DataFacts
+from tsdiff.estimators.prepare import names_of
+from tsdiff.guidance import Guidance
 from tsdiff.networks import NETWORKS
 from tsdiff.solvers import as_grid, as_solver
 from tsdiff.solvers.base import check_steps
@@ -67,6 +69,8 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
         )
     if not 0.0 <= estimator.dropout < 1.0:
         raise ValueError(f"dropout must lie in [0, 1), got {estimator.dropout}")
+    if not 0.0 <= estimator.condition_dropout < 1.0:
+        raise ValueError(f"condition_dropout must lie in [0, 1), got {estimator.condition_dropout}")
     if not 0.0 <= estimator.ema_decay < 1.0:
         raise ValueError(f"ema_decay must lie in [0, 1), got {estimator.ema_decay}")
     if not estimator.learning_rate > 0.0:
@@ -112,6 +116,34 @@ def check_sampler(solver: Any, num_steps: Any, grid: Any) -> None:
         check_steps(num_steps)
     if grid is not None:
         as_grid(grid)
+
+
+def check_guidance(
+    guidance: Guidance | None,
+    entries: Sequence[dict[str, Any]],
+    facts: DataFacts,
+    estimator: GenerativeEstimator,
+    solver: Any,
+) -> None:
+    """Raise a ValueError if conditions don't fit the series, the model or the solver."""
+    if guidance is None:
+        return
+    items = [entry.get("item_id") for entry in entries]
+    guidance.check_items(items)
+    for item, entry in zip(items, entries, strict=True):
+        for condition in guidance.of(item):
+            condition.check(names_of(entry), facts.prediction_length)
+            if solver is not None:
+                raise ValueError(
+                    f"{type(condition).__name__} has a sampler of its own, and solver={solver!r} "
+                    "can't be used with it: leave solver out (num_steps and grid may stay)"
+                )
+    weight = guidance.condition_weight
+    if weight != 1.0 and not estimator.condition_dropout > 0.0:
+        raise ValueError(
+            f"ClassifierFree({weight}) needs a model that was trained with condition_dropout above "
+            "0 (0.1, say), and this one was not: train it so"
+        )
 
 
 def check_compatible(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from tsdiff.decoders import Decoder
 from tsdiff.encoders import LSTMEncoder
 from tsdiff.encoders.lstm import repeat_state
+from tsdiff.guidance.sampler import Affine
+from tsdiff.guidance.steering import Steering
 from tsdiff.transforms import SCALINGS, Coordinates, Frame, InputLayer, LinearCorrection, Window
 from tsdiff.transforms.linear import Structure
 
@@ -69,6 +72,8 @@ class ForecastModel(nn.Module):
         The LSTM's.
     embedding_dim
         Width of the embedding per dimension.
+    condition_dropout
+        Share of events that the decoder learns without a context.
     """
 
     feature_mean: Tensor
@@ -85,9 +90,10 @@ class ForecastModel(nn.Module):
         num_layers: int,
         dropout: float,
         embedding_dim: int,
+        condition_dropout: float = 0.0,
     ):
         super().__init__()
-        self.facts = facts
+        self.facts, self.condition_dropout = facts, condition_dropout
         dims = facts.target_dim
         linear = facts.linear and LinearCorrection(
             dims, facts.num_features, facts.lags, facts.linear
@@ -117,6 +123,9 @@ class ForecastModel(nn.Module):
     def loss(self, window: Window, generator: torch.Generator) -> Tensor:
         """Mean decoder loss over the observed future values of training windows."""
         context, events, known = self._teacher_forced(window)
+        if self.condition_dropout and self.training:
+            kept = torch.rand((len(context), 1, 1), device=context.device, generator=generator)
+            context = context * (kept >= self.condition_dropout)
         return _masked_mean(self.decoder.loss(events, context, generator=generator), known)
 
     def untrained_loss(self, window: Window, generator: torch.Generator) -> Tensor | None:
@@ -145,6 +154,7 @@ class ForecastModel(nn.Module):
         generators: Sequence[torch.Generator],
         *,
         steps: int | None = None,
+        steering: Steering | None = None,
         **sampler: Any,
     ) -> Tensor:
         """Draw futures, one generator per window.
@@ -159,6 +169,8 @@ class ForecastModel(nn.Module):
             B generators: a window's samples depend on its own alone.
         steps
             Steps to draw, for which the window has features; None is the horizon.
+        steering
+            What is known of them, and the particles that are tried.
         **sampler
             ``solver``, ``num_steps`` and ``grid`` of the decoder.
 
@@ -167,7 +179,11 @@ class ForecastModel(nn.Module):
         Tensor
             ``[B, N, T, D]``, float64.
         """
-        context_length = self.facts.context_length
+        wanted, context_length = num_samples, self.facts.context_length
+        if steering is not None:
+            num_samples = steering.num_particles
+            if steering.condition_weight != 1.0:
+                sampler["condition_weight"] = steering.condition_weight
         features = self._features(window)
         z, known, frame = self._residuals(window, features)
         past_values = window.target[:, self.coordinates.reach :]
@@ -189,18 +205,58 @@ class ForecastModel(nn.Module):
             column = past.shape[1] + step
             return past[:, column : column + 1].repeat_interleave(num_samples, dim=0)
 
+        def signal_at(drawn: list[Tensor], step: int, lag: int) -> Tensor:
+            return at(step - lag, drawn, past_signals)
+
+        def value_at(drawn: list[Tensor], step: int, lag: int) -> Tensor:
+            return at(step - lag, drawn, window.target)
+
         steps = self.facts.prediction_length if steps is None else steps
         for step in range(steps):
             here = at(step - steps, [], features)
-            lagged = self.inputs.lagged(lambda lag, i=step: at(i - lag, signals, past_signals))
+            lagged = self.inputs.lagged(partial(signal_at, signals, step))
             context, state = self.encoder.step(self.inputs(lagged, here, static), state)
-            z = self.decoder.sample(context, generator=generators, **sampler)
-            value = self.coordinates.inverse(
-                z, frame, lambda lag, i=step: at(i - lag, values, window.target), here
+
+            leave = partial(
+                self.coordinates.inverse,
+                frame=frame,
+                value_at=partial(value_at, values, step),
+                features=here,
             )
+            z, value = None, None
+            if steering is not None:
+                z, value = self._steered(steering, step, context, leave, frame, sampler)
+            if z is None or value is None:
+                z = self.decoder.sample(context, generator=generators, **sampler)
+                value = leave(z)
             values.append(value)
             signals.append(self.coordinates.signals(z, value, torch.ones_like(value)))
-        return torch.cat(values, dim=1).unflatten(0, (-1, num_samples))
+            if steering is not None and (rows := steering.survivors()) is not None:
+                state = state[0][:, rows], state[1][:, rows]
+                values, signals = [v[rows] for v in values], [s[rows] for s in signals]
+        drawn = torch.cat(values, dim=1)
+        if steering is not None:
+            drawn = drawn[steering.chosen()]
+        return drawn.unflatten(0, (-1, wanted))
+
+    def _steered(
+        self,
+        steering: Steering,
+        step: int,
+        context: Tensor,
+        leave: Callable[[Tensor], Tensor],
+        frame: Frame,
+        sampler: dict[str, Any],
+    ) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """Residuals and values ``[R, 1, D]`` of a step that something is known of, if it is."""
+        windows, dims = len(frame.level), self.facts.target_dim
+        origin = leave(context.new_zeros(len(context), 1, dims)).view(windows, -1, dims)
+        affine = Affine(origin, frame.matrix())
+        value = steering.draw(self.decoder, step, context, affine, **sampler)
+        if value is None:
+            return None, None
+        z = frame.whiten(value.view(origin.shape) - origin)
+        return z.reshape(value.shape).to(context.dtype), value
 
     def _teacher_forced(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
         """Contexts, events and masks of all future steps, ``[B · T, 1, ·]`` each."""

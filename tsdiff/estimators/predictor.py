@@ -18,6 +18,8 @@ from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.timegrid import as_in_index
 from tsdiff.estimators import checks, prepare, saving
 from tsdiff.estimators.model import ForecastModel
+from tsdiff.guidance import Guidance, as_guidance
+from tsdiff.guidance.steering import Steering
 from tsdiff.random import seeded
 from tsdiff.solvers import Grid, Solver
 from tsdiff.transforms import forecast_windows, load_series
@@ -79,6 +81,7 @@ class GenerativePredictor(RepresentablePredictor):
         solver: str | Solver | None = None,
         num_steps: int | None = None,
         grid: str | Grid | None = None,
+        guidance: Any = None,
         seed: int = 0,
         batch_size: int = 32,
         device: str | torch.device = "cpu",
@@ -100,6 +103,13 @@ class GenerativePredictor(RepresentablePredictor):
         solver, num_steps, grid
             How samples are drawn; any solver that the decoder's process allows, whatever it
             was trained with. None takes the estimator's.
+        guidance
+            What is known of the future or wanted of it: a condition of :mod:`tsdiff.guidance`
+            (``Observed``, ``Total``, ``Bounds``, ``QuantileTarget``, ``Energy``,
+            ``ClassifierFree``), a list of them, a mapping from ``item_id`` to those of one series,
+            or a ``Guidance``, which also says how many candidates are tried for each sample. All
+            but ``ClassifierFree`` have a sampler of their own, ``num_steps`` transitions of the
+            reverse process, and take no ``solver``.
         seed
             The same seed gives the same forecast, whatever the batch size. A series' noise
             depends on its position in the data set and on nothing else.
@@ -119,7 +129,9 @@ class GenerativePredictor(RepresentablePredictor):
         DataError
             If the data don't fit the model.
         ValueError
-            If a solver, grid, number or quantile makes no sense.
+            If a solver, grid, number, quantile or condition makes no sense.
+        GuidanceError
+            If no sample can have what the conditions ask for.
         NonFiniteForecastError
             If samples are NaN or infinite.
         """
@@ -132,6 +144,11 @@ class GenerativePredictor(RepresentablePredictor):
         entries = prepare.align_dimensions(given, self.facts.dimension_names)
         checks.check_compatible(entries, self.facts, future=self.prediction_length)
         sampler = {"solver": solver, "num_steps": num_steps, "grid": grid}
+        guidance = as_guidance(guidance)
+        checks.check_guidance(guidance, given, self.facts, self.estimator, solver)
+        if guidance is not None:
+            names = [prepare.names_of(entry) for entry in given]
+            sampler |= {"guidance": guidance, "names": names}
         forecasts = self._forecasts(entries, num_samples, sampler, seed, batch_size, device)
         if quantiles is None:
             return map(self._in_order_of, given, forecasts)
@@ -173,6 +190,8 @@ class GenerativePredictor(RepresentablePredictor):
         steps = silence + self.prediction_length
         series = load_series([entry for _, entry, _ in batch], self.facts.freq, steps)
         window = forecast_windows(series, self.model.past_length, steps).to(device)
+        sampler = dict(sampler)
+        guidance, names = sampler.pop("guidance", None), sampler.pop("names", ())
         chunks = []
         # Generators belong to a series and a chunk of samples, so that neither batches nor memory
         # have a say in what is drawn.
@@ -181,7 +200,10 @@ class GenerativePredictor(RepresentablePredictor):
             generators = [
                 seeded(seed, _FORECAST, number, chunk, device=device) for number, _, _ in batch
             ]
-            drawn = self.model.sample(window, count, generators, steps=steps, **sampler)
+            steering = self._steering(guidance, names, batch, count, generators, silence)
+            drawn = self.model.sample(
+                window, count, generators, steps=steps, steering=steering, **sampler
+            )
             chunks.append(drawn[:, :, silence:].cpu().numpy())
         samples = np.concatenate(chunks, axis=1)
         if not np.isfinite(samples).all():
@@ -194,6 +216,27 @@ class GenerativePredictor(RepresentablePredictor):
             with business_day_periods():
                 start = one.start + len(one) + silence
             yield SampleForecast(mine, start, item_id=one.item_id)
+
+    def _steering(
+        self,
+        guidance: Guidance | None,
+        names: Sequence[Sequence[str]],
+        batch: list[tuple[int, dict[str, Any], int]],
+        count: int,
+        generators: Sequence[torch.Generator],
+        silence: int,
+    ) -> Steering | None:
+        if guidance is None:
+            return None
+        return Steering(
+            guidance,
+            [entry.get("item_id") for _, entry, _ in batch],
+            [names[number] for number, _, _ in batch],
+            self.facts.dimension_names,
+            count,
+            generators,
+            silence,
+        )
 
     def _in_order_of(self, entry: dict[str, Any], forecast: SampleForecast) -> SampleForecast:
         """A forecast whose dimensions stand as the entry's do, to be compared with it."""

@@ -93,6 +93,15 @@ class LogSNRGrid(NoiseLevelGrid):
 
 
 @dataclass(frozen=True)
+class AngleGrid(NoiseLevelGrid):
+    """Equal steps in ``atan(b/a)``, by which a path turns data of unit spread into noise."""
+
+    def levels(self, num_steps: int, low: float, high: float) -> Tensor:
+        shares = torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64)[:-1]
+        return -torch.tan(math.atan(math.exp(-low)) * shares).log()
+
+
+@dataclass(frozen=True)
 class KarrasGrid(NoiseLevelGrid):
     """Equal steps in ``(b/a)^(1/rho)`` (Karras et al. 2022, eq. 5).
 
@@ -138,5 +147,6 @@ GRIDS: dict[str, Grid] = {
     "quadratic": PowerGrid(2.0),
     "karras": KarrasGrid(),
     "log_snr": LogSNRGrid(),
+    "angle": AngleGrid(),
 }
 """Grids by the names that ``predict(grid=...)`` understands."""

@@ -75,6 +75,12 @@ class Frame:
             rows = rows @ self.factor.transpose(1, 2)
         return (rows * self.scale).reshape(z.shape)
 
+    def matrix(self) -> Tensor:
+        """``L``, ``[B, D, D]``."""
+        if self.factor is None:
+            return torch.diag_embed(self.scale.squeeze(1))
+        return self.scale.mT * self.factor
+
     def whiten(self, residual: Tensor) -> Tensor:
         """``L^{-1} r`` for ``r [B, W, D]``."""
         residual = residual / self.scale

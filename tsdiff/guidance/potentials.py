@@ -1,0 +1,107 @@
+r"""Likelihoods without a closed form: any energy, and given quantiles.
+
+Quantiles ``q_k`` at levels ``τ_k`` of a weighted sum ``h·v`` fix the mass between neighbours. Of
+all laws with these masses the one of least relative entropy to the model's is the model's own
+within each interval, multiplied by the ratio of the masses there (entropy pooling; Meucci 2008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsdiff.guidance.gaussian import log_interval
+from tsdiff.guidance.particles import normalised
+
+
+class QuantilePotential:
+    """The ratio of masses, as a likelihood; one step of ``B`` series of ``N`` samples.
+
+    Parameters
+    ----------
+    levels, values
+        ``[K]`` each, rising.
+    weights
+        ``h [D]``.
+    """
+
+    def __init__(self, levels: np.ndarray, values: np.ndarray, weights: np.ndarray):
+        self.edges = torch.as_tensor(values)
+        self.masses = torch.as_tensor(np.diff(levels, prepend=0.0, append=1.0))
+        self.weights = torch.as_tensor(weights)
+        self._ratios: Tensor | None = None
+
+    def __call__(self, mean: Tensor, covariance: Tensor) -> Tensor:
+        weights = self.weights.to(mean)
+        total = mean @ weights
+        spread = ((covariance @ weights) @ weights).clamp_min(0.0).sqrt().unsqueeze(-1)
+        # Of samples themselves a narrow interval is the one that they lie in.
+        spread = spread.clamp_min(1e-9 * (1e-300 + total.detach().abs().mean()))
+        edges = torch.nn.functional.pad(self.edges, (1, 1), value=torch.inf).to(mean)
+        edges[0] = -torch.inf
+        standard = (edges - total.unsqueeze(-1)) / spread.unsqueeze(-1)
+        inside = log_interval(standard[..., :-1], standard[..., 1:])
+        if self._ratios is None:
+            # What the model itself expects, before the first step.
+            expected = inside.detach().exp().mean((0, 1))
+            self._ratios = self.masses.to(mean) / expected.clamp_min(1e-3 * self.masses.to(mean))
+        return torch.logsumexp(inside + self._ratios.log(), dim=-1)
+
+    def settle(self, values: Tensor, log_weights: Tensor) -> Tensor:
+        """Log-weights ``[B, N]`` under which the masses are met, of values ``[B, N, D]``."""
+        total = values @ self.weights.to(values)
+        cell = torch.bucketize(total, self.edges.to(values))
+        now = torch.zeros(len(total), len(self.masses)).to(values)
+        now = now.scatter_add(1, cell, normalised(log_weights))
+        ratios = (self.masses.to(values) / now.clamp_min(1e-300)).log()
+        return log_weights + ratios.gather(1, cell)
+
+
+class EnergyPotential:
+    """``exp(-E)``, which steers by its slope, and decides by its value.
+
+    Under ``N(m, V)`` the mean moves by ``V g``, ``g = -∇E``, if ``E`` is flat against ``V``, and by
+    less if it bends: with the curvature ``c`` that it has along ``V g``, in units of ``V``, by
+    ``V g / (1 + c)``, which is exact for a quadratic energy along one direction.
+
+    Parameters
+    ----------
+    energy
+        ``[R, D]`` to ``[R]``.
+    """
+
+    def __init__(self, energy: Callable[[Tensor], Tensor]):
+        self._function = energy
+
+    def __call__(self, mean: Tensor, covariance: Tensor) -> Tensor:
+        value = -self._energy(mean)
+        return value * self._damping(mean.detach(), covariance) if covariance.any() else value
+
+    def _energy(self, values: Tensor) -> Tensor:
+        rows = values.flatten(0, 1)
+        energies = self._function(rows)
+        if energies.shape != rows.shape[:1]:
+            raise ValueError(
+                f"Energy: the function must return one energy per sample, [{len(rows)}], got "
+                f"{list(energies.shape)}"
+            )
+        return energies.view(values.shape[:2])
+
+    def _damping(self, mean: Tensor, covariance: Tensor) -> Tensor:
+        slope = self._slope(mean)
+        way = slope @ covariance
+        size = (way * slope).sum(-1, keepdim=True).clamp_min(1e-300)
+        # A tenth of a deviation along the way: the curvature where the mean is.
+        short = 0.1 / size.sqrt()
+        bend = ((slope - self._slope(mean + short * way)) * way).sum(-1, keepdim=True)
+        curvature = torch.nan_to_num(bend / (short * size), 0.0, 0.0, 0.0).clamp_min(0.0)
+        return (1.0 / (1.0 + curvature)).squeeze(-1)
+
+    def _slope(self, mean: Tensor) -> Tensor:
+        with torch.enable_grad():
+            values = mean.clone().requires_grad_()
+            (slope,) = torch.autograd.grad(-self._energy(values).sum(), values)
+        return slope

@@ -64,18 +64,18 @@ def make(kind: type, mean: Tensor, covariance: Tensor) -> AffineDecoder:
 
 
 def draw(decoder, matrix, values, noise, count=COUNT, num_steps=None, **options):
-    target = Target(matrix.unsqueeze(0), values.unsqueeze(0), noise.unsqueeze(0), **options)
-    affine = Affine(OFFSET.expand(1, count, DIM), MAPPED.unsqueeze(0))
+    target = Target(matrix, values, noise, **options)
+    affine = Affine(OFFSET.expand(count, DIM), MAPPED)
     context = torch.zeros(count, 1, CONTEXT)
     with torch.no_grad():
         values, log_weights = sample_guided(
-            decoder, context, target, affine, [seeded(1)], num_steps=num_steps
+            decoder, context, target, affine, seeded(1), num_steps=num_steps
         )
-    return values.squeeze(1), log_weights
+    return values, log_weights
 
 
 def moments(values: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
-    weights = normalised(log_weights)[0]
+    weights = normalised(log_weights)
     mean = weights @ values
     centred = values - mean
     return mean, centred.T @ (centred * weights.unsqueeze(-1))
@@ -113,7 +113,7 @@ def test_exact_conditionals_of_a_gaussian(kind: type, what: str):
     # Where the law is Gaussian every step is exact, and all weights are the evidence.
     assert effective_size(log_weights).item() > 0.98 * COUNT
     evidence = torch.distributions.MultivariateNormal(matrix @ centre, total).log_prob(wanted)
-    estimate = torch.logsumexp(log_weights, 1).item() - math.log(COUNT)
+    estimate = torch.logsumexp(log_weights, 0).item() - math.log(COUNT)
     assert estimate == pytest.approx(evidence.item(), abs=0.01)
     if not noise.any():
         torch.testing.assert_close(values @ matrix.T, wanted.expand(COUNT, -1), atol=1e-6, rtol=0)
@@ -146,8 +146,8 @@ def test_weights_mend_what_the_decoder_was_not_told(kind: type):
 def test_bounds_leave_the_truncated_law():
     mean, covariance = law()
     centre, outer = OFFSET + MAPPED @ mean, MAPPED @ covariance @ MAPPED.T
-    lower = (centre - torch.tensor([0.5, math.inf, 0.1]).double()).unsqueeze(0)
-    upper = (centre + torch.tensor([math.inf, 1.0, 2.0]).double()).unsqueeze(0)
+    lower = centre - torch.tensor([0.5, math.inf, 0.1]).double()
+    upper = centre + torch.tensor([math.inf, 1.0, 2.0]).double()
     nothing = torch.zeros(0, DIM).double(), torch.zeros(0).double(), torch.zeros(0).double()
     values, log_weights = draw(
         make(FlowMatching, mean, covariance), *nothing, lower=lower, upper=upper
@@ -169,15 +169,15 @@ def test_many_bounds_at_once_are_kept():
     dims, count = 60, 200
     decoder = FlowMatching(_Zero(), dims)
     decoder.set_data_moments(torch.zeros(dims), torch.eye(dims))
-    box = torch.zeros(1, dims).double(), torch.full((1, dims), math.inf).double()
-    empty = torch.zeros(1, 0, dims).double(), *(torch.zeros(1, 0).double() for _ in range(2))
-    affine = Affine(torch.zeros(1, count, dims).double(), torch.eye(dims).double().unsqueeze(0))
+    box = torch.zeros(dims).double(), torch.full((dims,), math.inf).double()
+    empty = torch.zeros(0, dims).double(), *(torch.zeros(0).double() for _ in range(2))
+    affine = Affine(torch.zeros(count, dims).double(), torch.eye(dims).double())
     values, log_weights = sample_guided(
         decoder,
         torch.zeros(count, 1, CONTEXT),
         Target(*empty, *box),
         affine,
-        [seeded(0)],
+        seeded(0),
     )
     assert bool((values >= 0.0).all())
     assert bool(log_weights.isfinite().all())
@@ -205,7 +205,7 @@ def test_an_energy_tilts_the_law():
     assert float(((found - expected) / outer.diagonal().sqrt()).abs().max()) < 0.03
     assert float((spread - outer).norm() / outer.norm()) < 0.04
     normaliser = float(centre @ slope + 0.5 * slope @ outer @ slope)
-    estimate = torch.logsumexp(log_weights, 1).item() - math.log(COUNT)
+    estimate = torch.logsumexp(log_weights, 0).item() - math.log(COUNT)
     assert estimate == pytest.approx(normaliser, abs=0.02)
 
 

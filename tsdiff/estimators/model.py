@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tsdiff.decoders import Decoder
+from tsdiff.decoders import AffineDecoder, Decoder
 from tsdiff.encoders import LSTMEncoder
 from tsdiff.encoders.lstm import repeat_state
 from tsdiff.guidance.sampler import Affine
@@ -170,20 +170,18 @@ class ForecastModel(nn.Module):
         steps
             Steps to draw, for which the window has features; None is the horizon.
         steering
-            What is known of them, and the particles that are tried.
+            What is known of the one window's future, and the particles that are tried.
         **sampler
-            ``solver``, ``num_steps`` and ``grid`` of the decoder.
+            ``solver``, ``num_steps`` and ``grid`` of the decoder, and its ``condition_weight``.
 
         Returns
         -------
         Tensor
             ``[B, N, T, D]``, float64.
         """
-        wanted, context_length = num_samples, self.facts.context_length
+        context_length = self.facts.context_length
         if steering is not None:
             num_samples = steering.num_particles
-            if steering.condition_weight != 1.0:
-                sampler["condition_weight"] = steering.condition_weight
         features = self._features(window)
         z, known, frame = self._residuals(window, features)
         past_values = window.target[:, self.coordinates.reach :]
@@ -223,12 +221,11 @@ class ForecastModel(nn.Module):
                 value_at=partial(value_at, values, step),
                 features=here,
             )
-            z, value = None, None
-            if steering is not None:
-                z, value = self._steered(steering, step, context, leave, frame, sampler)
-            if z is None or value is None:
+            if steering is None:
                 z = self.decoder.sample(context, generator=generators, **sampler)
                 value = leave(z)
+            else:
+                z, value = self._steered(steering, step, context, leave, frame, sampler)
             values.append(value)
             signals.append(self.coordinates.signals(z, value, torch.ones_like(value)))
             if steering is not None and (rows := steering.survivors()) is not None:
@@ -236,8 +233,8 @@ class ForecastModel(nn.Module):
                 values, signals = [v[rows] for v in values], [s[rows] for s in signals]
         drawn = torch.cat(values, dim=1)
         if steering is not None:
-            drawn = drawn[steering.chosen()]
-        return drawn.unflatten(0, (-1, wanted))
+            return drawn[steering.chosen()].unsqueeze(0)
+        return drawn.unflatten(0, (-1, num_samples))
 
     def _steered(
         self,
@@ -247,16 +244,14 @@ class ForecastModel(nn.Module):
         leave: Callable[[Tensor], Tensor],
         frame: Frame,
         sampler: dict[str, Any],
-    ) -> tuple[Tensor, Tensor] | tuple[None, None]:
-        """Residuals and values ``[R, 1, D]`` of a step that something is known of, if it is."""
-        windows, dims = len(frame.level), self.facts.target_dim
-        origin = leave(context.new_zeros(len(context), 1, dims)).view(windows, -1, dims)
-        affine = Affine(origin, frame.matrix())
+    ) -> tuple[Tensor, Tensor]:
+        """Residuals and values of a step, ``[P, 1, D]`` each, given what is known of it."""
+        assert isinstance(self.decoder, AffineDecoder)
+        origin = leave(context.new_zeros(len(context), 1, self.facts.target_dim)).squeeze(1)
+        affine = Affine(origin, frame.matrix().squeeze(0))
         value = steering.draw(self.decoder, step, context, affine, **sampler)
-        if value is None:
-            return None, None
-        z = frame.whiten(value.view(origin.shape) - origin)
-        return z.reshape(value.shape).to(context.dtype), value
+        z = frame.whiten((value - origin).unsqueeze(0)).transpose(0, 1)
+        return z.to(context.dtype), value.unsqueeze(1)
 
     def _teacher_forced(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
         """Contexts, events and masks of all future steps, ``[B · T, 1, ·]`` each."""

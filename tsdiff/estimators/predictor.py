@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from tsdiff.datasets.timegrid import as_in_index
 from tsdiff.estimators import checks, prepare, saving
 from tsdiff.estimators.model import ForecastModel
 from tsdiff.guidance import Guidance, as_guidance
+from tsdiff.guidance.sampler import check_steerable
 from tsdiff.guidance.steering import Steering
 from tsdiff.random import seeded
 from tsdiff.solvers import Grid, Solver
@@ -27,6 +29,7 @@ from tsdiff.transforms import forecast_windows, load_series
 if TYPE_CHECKING:
     from tsdiff.estimators.base import GenerativeEstimator
 
+SteeringMaker = Callable[..., Steering]
 _FORECAST = 101
 _CHUNK = 1000
 
@@ -146,10 +149,12 @@ class GenerativePredictor(RepresentablePredictor):
         sampler = {"solver": solver, "num_steps": num_steps, "grid": grid}
         guidance = as_guidance(guidance)
         checks.check_guidance(guidance, given, self.facts, self.estimator, solver)
-        if guidance is not None:
-            names = [prepare.names_of(entry) for entry in given]
-            sampler |= {"guidance": guidance, "names": names}
-        forecasts = self._forecasts(entries, num_samples, sampler, seed, batch_size, device)
+        plan = [self._conditions(guidance, entry) for entry in given]
+        if any(plan):
+            check_steerable(self.model.decoder, torch.zeros(1, 1, self.model.encoder.context_dim))
+        if guidance is not None and guidance.condition_weight != 1.0:
+            sampler["condition_weight"] = guidance.condition_weight
+        forecasts = self._forecasts(entries, plan, num_samples, sampler, seed, batch_size, device)
         if quantiles is None:
             return map(self._in_order_of, given, forecasts)
         table = to_frame(
@@ -163,6 +168,7 @@ class GenerativePredictor(RepresentablePredictor):
     def _forecasts(
         self,
         entries: list[dict[str, Any]],
+        plan: list[SteeringMaker | None],
         num_samples: int,
         sampler: dict[str, Any],
         seed: int,
@@ -173,16 +179,21 @@ class GenerativePredictor(RepresentablePredictor):
         # Where nothing at all was observed at the end, the forecast starts where observation
         # ended, and its first steps are dropped: the longer the silence, the wider the forecast.
         numbered = [(i, *_split_silence(entry)) for i, entry in enumerate(entries)]
-        for silence, group in groupby(numbered, key=lambda item: item[2]):
+        for (silence, guided), group in groupby(
+            numbered, key=lambda item: (item[2], plan[item[0]] is not None)
+        ):
             remaining = iter(group)
-            while batch := list(islice(remaining, batch_size)):
-                yield from self._batch(batch, silence, num_samples, sampler, seed, device)
+            # Every guided series is a population of its own.
+            while batch := list(islice(remaining, 1 if guided else batch_size)):
+                steering = plan[batch[0][0]]
+                yield from self._batch(batch, silence, num_samples, steering, sampler, seed, device)
 
     def _batch(
         self,
         batch: list[tuple[int, dict[str, Any], int]],
         silence: int,
         num_samples: int,
+        steer: SteeringMaker | None,
         sampler: dict[str, Any],
         seed: int,
         device: str | torch.device,
@@ -190,8 +201,6 @@ class GenerativePredictor(RepresentablePredictor):
         steps = silence + self.prediction_length
         series = load_series([entry for _, entry, _ in batch], self.facts.freq, steps)
         window = forecast_windows(series, self.model.past_length, steps).to(device)
-        sampler = dict(sampler)
-        guidance, names = sampler.pop("guidance", None), sampler.pop("names", ())
         chunks = []
         # Generators belong to a series and a chunk of samples, so that neither batches nor memory
         # have a say in what is drawn.
@@ -200,10 +209,11 @@ class GenerativePredictor(RepresentablePredictor):
             generators = [
                 seeded(seed, _FORECAST, number, chunk, device=device) for number, _, _ in batch
             ]
-            steering = self._steering(guidance, names, batch, count, generators, silence)
-            drawn = self.model.sample(
-                window, count, generators, steps=steps, steering=steering, **sampler
-            )
+            if steer is not None:
+                sampler = sampler | {
+                    "steering": steer(num_samples=count, generator=generators[0], ahead=silence)
+                }
+            drawn = self.model.sample(window, count, generators, steps=steps, **sampler)
             chunks.append(drawn[:, :, silence:].cpu().numpy())
         samples = np.concatenate(chunks, axis=1)
         if not np.isfinite(samples).all():
@@ -217,25 +227,18 @@ class GenerativePredictor(RepresentablePredictor):
                 start = one.start + len(one) + silence
             yield SampleForecast(mine, start, item_id=one.item_id)
 
-    def _steering(
-        self,
-        guidance: Guidance | None,
-        names: Sequence[Sequence[str]],
-        batch: list[tuple[int, dict[str, Any], int]],
-        count: int,
-        generators: Sequence[torch.Generator],
-        silence: int,
-    ) -> Steering | None:
-        if guidance is None:
+    def _conditions(self, guidance: Guidance | None, entry: dict[str, Any]) -> SteeringMaker | None:
+        """What makes the steering of one series' samples; None if nothing is known of it."""
+        item_id = entry.get("item_id")
+        if guidance is None or not (conditions := guidance.of(item_id)):
             return None
-        return Steering(
-            guidance,
-            [entry.get("item_id") for _, entry, _ in batch],
-            [names[number] for number, _, _ in batch],
+        return partial(
+            Steering,
+            conditions,
+            prepare.names_of(entry),
             self.facts.dimension_names,
-            count,
-            generators,
-            silence,
+            particles=guidance.particles,
+            item_id=item_id,
         )
 
     def _in_order_of(self, entry: dict[str, Any], forecast: SampleForecast) -> SampleForecast:

@@ -250,7 +250,7 @@ class ClassifierFree(Condition):
 
     weight: float
 
-    def check(self, names: Names, horizon: int) -> None:
+    def __post_init__(self) -> None:
         if not np.isfinite(self.weight):
             raise ValueError(f"ClassifierFree: the weight must be finite, got {self.weight}")
 

@@ -8,7 +8,7 @@ result and a known normaliser:
 * an exponential tilt ``exp(gᵀ x)`` moves its mean by ``V g``;
 * a box truncates it, dimension after dimension (Geweke 1991; Hajivassiliou & McFadden 1998: GHK).
 
-Shapes: ``B`` series, ``N`` samples of each, ``D`` dimensions, ``m`` observations; float64.
+Shapes: ``N`` samples of ``D`` dimensions, ``m`` observations; float64.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 _HALF_LOG_TAU = 0.5 * math.log(2.0 * math.pi)
-# Of the largest: what rounding leaves of a variance that is none.
-_NOTHING = 1e-10
+# Of a deviation: what an exact observation leaves of it by rounding.
+_NOTHING = 1e-5
 _FAR = 1e6
 
 
@@ -30,45 +30,44 @@ class Observation:
     Parameters
     ----------
     matrix
-        ``G [B, m, D]``.
+        ``G [m, D]``.
     prior
         ``V [D, D]``.
     noise
-        Standard deviations ``[B, m]``; 0 for what is known exactly.
+        Standard deviations ``[m]``; 0 for what is known exactly.
 
     Attributes
     ----------
     gain
-        ``K [B, D, m]``.
+        ``K [D, m]``.
     posterior
-        Covariance of ``x`` given ``y``, ``[B, D, D]``.
+        Covariance of ``x`` given ``y``, ``[D, D]``.
     """
 
     def __init__(self, matrix: Tensor, prior: Tensor, noise: Tensor):
         spread = matrix @ prior
-        covariance = spread @ matrix.mT + torch.diag_embed(noise.square())
+        covariance = spread @ matrix.mT + torch.diag(noise.square())
         # Observations that repeat one another would leave it singular.
-        size = covariance.diagonal(dim1=-2, dim2=-1)
-        jitter = 1e-9 * size + torch.finfo(size.dtype).tiny
-        self._factor = torch.linalg.cholesky(covariance + torch.diag_embed(jitter))
+        jitter = 1e-12 * covariance.diagonal() + torch.finfo(covariance.dtype).tiny
+        self._factor = torch.linalg.cholesky(covariance + torch.diag(jitter))
         self.gain = torch.cholesky_solve(spread, self._factor).mT
         self.posterior = prior - self.gain @ spread
-        self._log_size = self._factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        self._log_size = self._factor.diagonal().log().sum()
 
     def log_evidence(self, residual: Tensor) -> Tensor:
-        """``log N(y; G μ, C)`` of ``y - G μ``, ``[B, N, m]`` to ``[B, N]``."""
+        """``log N(y; G μ, C)`` of ``y - G μ``, ``[N, m]`` to ``[N]``."""
         white = torch.linalg.solve_triangular(self._factor, residual.mT, upper=False)
-        constant = _HALF_LOG_TAU * residual.shape[-1] + self._log_size.unsqueeze(-1)
-        return -0.5 * white.square().sum(-2) - constant
+        constant = _HALF_LOG_TAU * residual.shape[-1] + self._log_size
+        return -0.5 * white.square().sum(0) - constant
 
 
 def lower_factor(covariance: Tensor) -> Tensor:
-    """Lower triangular ``S``, ``S Sᵀ`` the covariance ``[..., D, D]``, which may be singular."""
+    """Lower triangular ``S`` with ``S Sᵀ`` the covariance ``[D, D]``, which may be singular."""
     values, vectors = torch.linalg.eigh(0.5 * (covariance + covariance.mT))
-    root = vectors * values.clamp_min(0.0).sqrt().unsqueeze(-2)
+    root = vectors * values.clamp_min(0.0).sqrt()
     _, upper = torch.linalg.qr(root.mT)
-    signs = upper.diagonal(dim1=-2, dim2=-1).sign()
-    return upper.mT * torch.where(signs == 0.0, 1.0, signs).unsqueeze(-2)
+    signs = upper.diagonal().sign()
+    return upper.mT * torch.where(signs == 0.0, 1.0, signs)
 
 
 def log_interval(lower: Tensor, upper: Tensor) -> Tensor:
@@ -104,42 +103,41 @@ def _inverse_log_ndtr(log_mass: Tensor) -> Tensor:
 
 
 def draw_in_box(
-    mean: Tensor, factor: Tensor, lower: Tensor, upper: Tensor, uniform: Tensor
+    mean: Tensor, factor: Tensor, lower: Tensor, upper: Tensor, uniform: Tensor, unit: Tensor
 ) -> tuple[Tensor, Tensor]:
     """``N(mean, S Sᵀ)`` within a box, by drawing each dimension given the ones before it.
 
     Parameters
     ----------
     mean
-        ``[B, N, D]``.
+        ``[N, D]``.
     factor
-        ``S [B, D, D]``, lower triangular; a zero on its diagonal is a value that others determine.
+        ``S [D, D]``, lower triangular; next to nothing on its diagonal is a value that the ones
+        before it determine.
     lower, upper
-        ``[B, D]``.
+        ``[D]``.
     uniform
-        In (0, 1), ``[B, N, D]``.
+        In (0, 1), ``[N, D]``.
+    unit
+        What is much, ``[D]``: a deviation before anything was observed.
 
     Returns
     -------
     values, log_weights
-        ``[B, N, D]``, all within the box where the weight isn't 0, and ``[B, N]``: the density of
-        the Gaussian over that of the draw. (Exact: its mean is the mass of the box.)
+        ``[N, D]``, all within the box where the weight isn't 0, and ``[N]``: the density of the
+        Gaussian over that of the draw. (Exact: its mean is the mass of the box.)
     """
     noise = torch.zeros_like(mean)
-    log_weights = torch.zeros_like(mean[..., 0])
-    diagonal = factor.diagonal(dim1=-2, dim2=-1)
-    least = _NOTHING * diagonal.amax(-1).clamp_min(torch.finfo(mean.dtype).tiny)
-    for d in range(mean.shape[-1]):
-        before = mean[..., d] + (noise @ factor[:, d].unsqueeze(-1)).squeeze(-1)
-        spread = diagonal[:, d]
-        free = (spread > least).unsqueeze(-1)
-        scale = torch.where(free, spread.unsqueeze(-1), 1.0)
-        low = (lower[:, d : d + 1] - before) / scale
-        high = (upper[:, d : d + 1] - before) / scale
-        drawn = truncated_normal(low, high, uniform[..., d])
-        noise[..., d] = torch.where(free, drawn, 0.0)
-        # What is determined keeps the bounds or it doesn't, to rounding.
-        slack = 1e-9 * (1.0 + before.abs())
-        kept = torch.where((low <= slack) & (high >= -slack), 0.0, -torch.inf)
-        log_weights = log_weights + torch.where(free, log_interval(low, high), kept)
+    log_weights = torch.zeros_like(mean[:, 0])
+    slack = _NOTHING * unit
+    for d, (low, high) in enumerate(zip(lower, upper, strict=True)):
+        before = mean[:, d] + noise @ factor[d]
+        spread = factor[d, d]
+        if spread <= slack[d]:
+            kept = (before >= low - slack[d]) & (before <= high + slack[d])
+            log_weights = log_weights + torch.where(kept, 0.0, -torch.inf)
+            continue
+        bounds = (low - before) / spread, (high - before) / spread
+        noise[:, d] = truncated_normal(*bounds, uniform[:, d])
+        log_weights = log_weights + log_interval(*bounds)
     return mean + noise @ factor.mT, log_weights

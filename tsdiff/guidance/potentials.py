@@ -18,7 +18,7 @@ from tsdiff.guidance.particles import normalised
 
 
 class QuantilePotential:
-    """The ratio of masses, as a likelihood; one step of ``B`` series of ``N`` samples.
+    """The ratio of masses, as a likelihood of one step.
 
     Parameters
     ----------
@@ -46,18 +46,17 @@ class QuantilePotential:
         inside = log_interval(standard[..., :-1], standard[..., 1:])
         if self._ratios is None:
             # What the model itself expects, before the first step.
-            expected = inside.detach().exp().mean((0, 1))
+            expected = inside.detach().exp().mean(0)
             self._ratios = self.masses.to(mean) / expected.clamp_min(1e-3 * self.masses.to(mean))
         return torch.logsumexp(inside + self._ratios.log(), dim=-1)
 
     def settle(self, values: Tensor, log_weights: Tensor) -> Tensor:
-        """Log-weights ``[B, N]`` under which the masses are met, of values ``[B, N, D]``."""
-        total = values @ self.weights.to(values)
-        cell = torch.bucketize(total, self.edges.to(values))
-        now = torch.zeros(len(total), len(self.masses)).to(values)
-        now = now.scatter_add(1, cell, normalised(log_weights))
+        """Log-weights ``[N]`` under which the masses are met, of values ``[N, D]``."""
+        cell = torch.bucketize(values @ self.weights.to(values), self.edges.to(values))
+        now = torch.zeros(len(self.masses)).to(values)
+        now = now.scatter_add(0, cell, normalised(log_weights))
         ratios = (self.masses.to(values) / now.clamp_min(1e-300)).log()
-        return log_weights + ratios.gather(1, cell)
+        return log_weights + ratios[cell]
 
 
 class EnergyPotential:
@@ -81,14 +80,13 @@ class EnergyPotential:
         return value * self._damping(mean.detach(), covariance) if covariance.any() else value
 
     def _energy(self, values: Tensor) -> Tensor:
-        rows = values.flatten(0, 1)
-        energies = self._function(rows)
-        if energies.shape != rows.shape[:1]:
+        energies = self._function(values)
+        if energies.shape != values.shape[:1]:
             raise ValueError(
-                f"Energy: the function must return one energy per sample, [{len(rows)}], got "
+                f"Energy: the function must return one energy per sample, [{len(values)}], got "
                 f"{list(energies.shape)}"
             )
-        return energies.view(values.shape[:2])
+        return energies
 
     def _damping(self, mean: Tensor, covariance: Tensor) -> Tensor:
         slope = self._slope(mean)

@@ -22,7 +22,7 @@ gradient of their logarithm at the prediction; the weight at the end is their ow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -30,14 +30,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tsdiff.decoders import AffineDecoder
+from tsdiff.decoders import AffineDecoder, Decoder
 from tsdiff.guidance.gaussian import Observation, draw_in_box, log_interval, lower_factor
 from tsdiff.random import Randomness, drawn, standard_normal
-from tsdiff.solvers import Analytic, Field, Grid, as_grid
+from tsdiff.solvers import Analytic, Field, Grid, MissingFieldError, as_grid
 
 Potential = Callable[[Tensor, Tensor], Tensor]
-"""``(mean [B, N, D], covariance [B, D, D]) -> [B, N]``: the log of a likelihood's expectation under
-a Gaussian of the values, or what stands for it; its log itself where the covariance is 0."""
+"""``(mean [N, D], covariance [D, D]) -> [N]``: the log of a likelihood's expectation under a
+Gaussian of the values, or what stands for it; its log itself where the covariance is 0."""
 
 NUM_STEPS = 24
 _FARTHEST = 3.0
@@ -45,15 +45,14 @@ _FARTHEST = 3.0
 
 @dataclass(frozen=True)
 class Target:
-    """What is known of one event of ``B`` series, in the units of the values.
+    """What is known of one step of one series, in the units of the values; float64.
 
     Attributes
     ----------
     matrix, values, noise
-        Linear observations ``H v = y``, up to a standard deviation: ``[B, m, D]``, ``[B, m]`` and
-        ``[B, m]``. Rows of zeros observe nothing.
+        Linear observations ``H v = y``, up to a standard deviation: ``[m, D]``, ``[m]``, ``[m]``.
     lower, upper
-        A box, ``[B, D]``; infinite where there is no bound. None: none at all.
+        A box, ``[D]``; infinite where there is no bound. None: none at all.
     potentials
         Further likelihoods.
     """
@@ -67,30 +66,38 @@ class Target:
 
     def steering(self) -> tuple[Potential, ...]:
         """All that has no closed form beside linear observations."""
-        if self.lower is None or self.upper is None:
+        lower, upper = self.lower, self.upper
+        if lower is None or upper is None:
             return self.potentials
-        lower, upper = self.lower.unsqueeze(1), self.upper.unsqueeze(1)
 
         def within(mean: Tensor, covariance: Tensor) -> Tensor:
-            spread = covariance.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).sqrt().unsqueeze(1)
+            spread = covariance.diagonal().clamp_min(1e-300).sqrt()
             return log_interval((lower - mean) / spread, (upper - mean) / spread).sum(-1)
 
         return (within, *self.potentials)
 
+    def pinned(self, values: Tensor) -> Tensor:
+        """Values ``[N, D]`` without the rounding of what is known exactly."""
+        alone = ((self.matrix != 0.0).sum(-1) == 1) & (self.noise == 0.0)
+        rows = (alone & (self.matrix.sum(-1) == 1.0)).nonzero().flatten()
+        values = values.clone()
+        values[:, self.matrix[rows].argmax(-1)] = self.values[rows]
+        return values if self.lower is None else values.clamp(self.lower, self.upper)
+
 
 class Affine(NamedTuple):
-    """Values ``v = offset + M x`` of what a path runs on: ``[B, N, D]`` and ``M [B, D, D]``."""
+    """Values ``v = offset + M x`` of what a path runs on: ``[N, D]`` and ``M [D, D]``."""
 
     offset: Tensor
     matrix: Tensor
 
     def values(self, x: Tensor) -> Tensor:
-        """``[B, N, D]`` of ``x [B, N, D]``."""
+        """``[N, D]`` of ``x [N, D]``."""
         return self.offset + x @ self.matrix.mT
 
 
 class Belief(NamedTuple):
-    """A Gaussian of ``x_0``: means ``[B, N, D]``, and one covariance ``[D, D]`` for all."""
+    """A Gaussian of ``x_0``: means ``[N, D]``, and one covariance ``[D, D]`` for all."""
 
     mean: Tensor
     covariance: Tensor
@@ -127,35 +134,34 @@ class Twist:
     def __init__(self, target: Target, affine: Affine, belief: Belief, *, last: bool):
         self.target, self.affine, self.belief = target, affine, belief
         self._matrix = target.matrix @ affine.matrix
-        self._wanted = target.values.unsqueeze(1) - affine.offset @ target.matrix.mT
+        self._wanted = target.values - affine.offset @ target.matrix.mT
         self.observation = self._observed(belief)
         # The last step is followed by the likelihood itself.
         self.tilt = torch.zeros_like(belief.mean) if last else self._tilt()
 
     def log_evidence(self) -> Tensor:
-        """``log Z`` of the step's own belief, ``[B, N]``."""
+        """``log Z`` of the step's own belief, ``[N]``."""
         return self._log_evidence(self.belief, self.observation)
 
     def log_evidence_of(self, belief: Belief) -> Tensor:
         """``log Z`` of another one."""
         return self._log_evidence(belief, self._observed(belief))
 
-    def draw(self, generator: Randomness, rows: Tensor) -> Tensor:
-        """``x_0`` by the guided law, ``[B, N, D]``; noise is like ``rows [B · N, D]``."""
+    def draw(self, generator: Randomness) -> Tensor:
+        """``x_0`` by the guided law, ``[N, D]``."""
         mean, covariance = self.belief
-        noise = standard_normal(rows, generator).view(mean.shape)
+        noise = standard_normal(mean, generator)
         x = mean + self.tilt @ covariance + noise @ lower_factor(covariance).mT
-        errors = standard_normal(rows.new_zeros(len(rows), self._matrix.shape[1]), generator)
-        return self._conditioned(x, errors.view(*mean.shape[:2], -1))
+        errors = standard_normal(mean.new_zeros(len(mean), len(self._matrix)), generator)
+        return self._conditioned(x, errors)
 
-    def draw_within(self, generator: Randomness, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Values of the last step within the box, ``[B, N, D]``, and their log-weights."""
-        mean = self.affine.values(self._conditioned(self.belief.mean))
-        matrix = self.affine.matrix
+    def draw_within(self, generator: Randomness) -> tuple[Tensor, Tensor]:
+        """Values of the last step within the box, ``[N, D]``, and their log-weights."""
+        mean, matrix = self.affine.values(self._conditioned(self.belief.mean)), self.affine.matrix
         factor = lower_factor(matrix @ self.observation.posterior @ matrix.mT)
-        uniform = drawn(rows, generator, _uniform).view(mean.shape)
-        lower, upper = self.target.lower, self.target.upper
-        return draw_in_box(mean, factor, lower, upper, uniform)  # type: ignore[arg-type]
+        unit = (matrix @ self.belief.covariance @ matrix.mT).diagonal().sqrt()
+        box = self.target.lower, self.target.upper
+        return draw_in_box(mean, factor, *box, drawn(mean, generator, _uniform), unit)  # type: ignore[arg-type]
 
     def _observed(self, belief: Belief) -> Observation:
         return Observation(self._matrix, belief.covariance, self.target.noise)
@@ -179,7 +185,7 @@ class Twist:
         """Matheron's rule: a draw, or the mean, given the observations."""
         residual = self._wanted - x @ self._matrix.mT
         if errors is not None:
-            residual = residual + errors * self.target.noise.unsqueeze(1)
+            residual = residual + errors * self.target.noise
         return x + residual @ self.observation.gain.mT
 
     def _log_evidence(self, belief: Belief, observation: Observation) -> Tensor:
@@ -189,12 +195,22 @@ class Twist:
         return tilted.sum(-1) + observation.log_evidence(residual)
 
 
+def check_steerable(decoder: Decoder, context: Tensor) -> None:
+    """Raise a MissingFieldError if a decoder's samples can't be guided, under ``[1, 1, H]``."""
+    if not isinstance(decoder, AffineDecoder):
+        raise MissingFieldError(
+            f"{type(decoder).__name__} has no process that could be steered: only ClassifierFree "
+            "can guide it"
+        )
+    Analytic().check(decoder.field(context))
+
+
 def sample_guided(
     decoder: AffineDecoder,
     context: Tensor,
     target: Target,
     affine: Affine,
-    generators: Sequence[torch.Generator],
+    generator: torch.Generator,
     *,
     num_steps: int | None = None,
     grid: str | Grid | None = None,
@@ -205,11 +221,9 @@ def sample_guided(
     Parameters
     ----------
     context
-        ``[B · N, 1, H]``, N samples of a series in adjacent rows: events of one step.
+        ``[N, 1, H]``: events of one step.
     affine
         Values of the decoder's events, ``v = offset + M z``.
-    generators
-        One per series.
     num_steps, grid
         Of the reverse process; 24 equal steps in the angle ``atan(b / a)`` by default.
     condition_weight
@@ -218,8 +232,8 @@ def sample_guided(
     Returns
     -------
     values, log_weights
-        ``[B · N, 1, D]`` float64 and ``[B, N]``. Weighted so, the samples are those of the
-        decoder's law times the likelihood; the mean weight is an estimate of its expectation.
+        ``[N, D]`` float64 and ``[N]``. Weighted so, the samples are those of the decoder's law
+        times the likelihood; the mean weight is an estimate of its expectation.
 
     Raises
     ------
@@ -233,15 +247,13 @@ def sample_guided(
     grid = as_grid("angle" if grid is None else grid)
     times = grid(NUM_STEPS if num_steps is None else num_steps, field.signal_noise)
     affine = _of_path(decoder, affine)
-    shape = affine.offset.shape
-    rows = context.new_empty(len(context), 1, shape[-1])
-    x = decoder.draw_source(field, rows, generators).double().view(shape)
-    log_weights, carried = torch.zeros(shape[:2]).to(x), torch.zeros(()).to(x)
-    wide = rows.double().squeeze(1)
+    like = context.new_empty(len(context), 1, affine.offset.shape[-1])
+    x = decoder.draw_source(field, like, generator).double().squeeze(1)
+    log_weights, carried = torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0])
     moments = times.to(x).view(-1, 1, 1, 1).unbind()
     for t, t_next in pairwise(moments):
-        here = x.reshape(rows.shape).to(rows.dtype)
-        mean = field.data(here, t.to(rows.dtype)).double().view(shape)  # type: ignore[misc]
+        here = x.to(like.dtype).unsqueeze(1)
+        mean = field.data(here, t.to(like.dtype)).double().squeeze(1)  # type: ignore[misc]
         belief = Belief(mean, _left_open(decoder, field, t))
         last = t_next is moments[-1]
         twist = Twist(target, affine, belief, last=last)
@@ -249,31 +261,28 @@ def sample_guided(
         if last:
             break
         step = Transition.between(field, t, t_next)
-        data = twist.draw(generators, wide)
-        noise = standard_normal(wide, generators).view(shape)
-        x_next = step.share * data + step.keep * x + step.variance.sqrt() * noise
+        noise = step.variance.sqrt() * standard_normal(x, generator)
+        x_next = step.share * twist.draw(generator) + step.keep * x + noise
         carried = twist.log_evidence_of(step.data_given_both(x, x_next, belief))
         x = x_next
     if target.lower is not None:
-        values, inside = twist.draw_within(generators, wide)
+        values, inside = twist.draw_within(generator)
         log_weights = log_weights + inside
     else:
-        values = affine.values(twist.draw(generators, wide))
+        values = affine.values(twist.draw(generator))
     nothing = torch.zeros_like(affine.matrix)
     for potential in target.potentials:
         log_weights = log_weights + potential(values, nothing)
-    return values.reshape(rows.shape), log_weights
+    return target.pinned(values), log_weights
 
 
 def _of_path(decoder: AffineDecoder, affine: Affine) -> Affine:
     """Values as a function of what the path runs on, in place of the decoder's events."""
-    like = affine.matrix
-    dims = like.shape[-1]
-    points = torch.cat([torch.zeros(1, dims), torch.eye(dims)]).to(like).unsqueeze(1)
+    dims = affine.matrix.shape[-1]
+    points = torch.cat([torch.zeros(1, dims), torch.eye(dims)]).to(affine.matrix).unsqueeze(1)
     events = decoder.axes.leave(points).squeeze(1)
     centre, columns = events[0], (events[1:] - events[0]).mT
-    offset = affine.offset + (like @ centre).unsqueeze(1)
-    return Affine(offset, like @ columns)
+    return Affine(affine.offset + affine.matrix @ centre, affine.matrix @ columns)
 
 
 def _left_open(decoder: AffineDecoder, field: Field, t: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.timegrid import as_in_index
 from tsdiff.estimators import checks, prepare, saving
 from tsdiff.estimators.model import ForecastModel
+from tsdiff.estimators.preferring import Cost, PreferenceOptions, prefer
 from tsdiff.guidance import Guidance, as_guidance
 from tsdiff.guidance.sampler import check_steerable
 from tsdiff.guidance.steering import Steering
@@ -247,6 +248,39 @@ class GenerativePredictor(RepresentablePredictor):
         if theirs != mine and set(theirs) == set(mine):
             forecast.samples = forecast.samples[..., [mine.index(name) for name in theirs]]
         return forecast
+
+    def prefer(
+        self, data: Any, cost: Cost, *, progress: bool = True, **options: Any
+    ) -> GenerativePredictor:
+        """A model like this one that makes futures likelier the less they would have cost.
+
+        Of futures that the model draws for windows of ``data``, the cheapest and the dearest are
+        pairs that the decoder learns to tell apart (direct preference optimisation; see
+        :mod:`tsdiff.guidance.preferences`). Forecasts become better plans, and are no longer
+        calibrated: look at CRPS-sum as well. This predictor isn't changed.
+
+        Parameters
+        ----------
+        data
+            As for ``fit``: windows that end in known futures.
+        cost
+            ``(futures [R, T, D], truths [R, T, D]) -> [R]``, float64 tensors in the data's units
+            with dimensions in the order that was trained on: what each future would have cost as
+            a plan.
+        **options
+            Of :class:`tsdiff.estimators.preferring.PreferenceOptions`: ``beta``, ``num_windows``,
+            ``num_candidates``, ``num_updates``, ``batch_size``, ``learning_rate``, ``seed``.
+
+        Raises
+        ------
+        DataError
+            If the data don't fit the model, or no window has a complete future.
+        ValueError
+            If an option is out of range, or the cost isn't one finite number per future.
+        """
+        chosen = PreferenceOptions(**options)
+        tuned = prefer(self.model, data, cost, chosen, progress=progress)
+        return GenerativePredictor(self.estimator, tuned, self.history)
 
     def save(self, path: str | Path) -> None:
         """Write the model to a folder: ``config.json`` and ``model.safetensors``, no pickle."""

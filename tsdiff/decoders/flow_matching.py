@@ -189,6 +189,15 @@ class FlowMatching(AffineDecoder):
             return self.latent.draw(like, generator)
         return super().draw_source(field, like, generator)
 
+    def source_log_prob(
+        self, field: Field, x1: Tensor, *, draws: int = 256, generator: Randomness = None
+    ) -> Tensor:
+        if isinstance(self.path, MeanReverting):
+            return self.path.source_log_density(x1).flatten(1).sum(1)
+        if self.latent is not None:
+            return self.latent.log_density(x1).flatten(1).sum(1)
+        return super().source_log_prob(field, x1)
+
     def field(self, context: Tensor) -> Field:
         field = super().field(context)
         if self._gaussian and self.coupling.independent:

@@ -24,6 +24,7 @@ and ``u`` is felt through ``A`` alone.
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -46,6 +47,9 @@ from tsdiff.processes.variational import (
 )
 from tsdiff.random import Matched, Randomness, standard_normal
 from tsdiff.solvers import Field, Grid, Solver, as_solver, integrate
+
+# Points of x_1 at which a source given the context is compared.
+_DIVERGENCE_DRAWS = 8
 
 
 class VSDMWarning(UserWarning):
@@ -257,6 +261,50 @@ class VSDM(AffineDecoder):
         left = self.residuals.draw(standard_normal(like, generator))
         data = self._estimate(field, self.source_mean.expand_as(like)) + left
         return a * data + b * standard_normal(like, generator)
+
+    def source_log_prob(
+        self, field: Field, x1: Tensor, *, draws: int = 256, generator: Randomness = None
+    ) -> Tensor:
+        """As in :class:`AffineDecoder`; given the context, it is estimated.
+
+        The density is ``E N(x_1; a(1) (x̂_0 + r), b(1)²)`` over the residual ``r``, here the mean of
+        ``draws`` of them, step by step of an event.
+        """
+        if not self.conditional:
+            return super().source_log_prob(field, x1)
+        a, b = self._end(x1.double())
+        guess = self._estimate(field, self.source_mean.expand_as(x1))
+        rows = []
+        for _ in range(draws):
+            data = guess + self.residuals.draw(standard_normal(x1, generator))
+            unit = (x1 - a * data) / b
+            rows.append(-0.5 * (unit.square() + math.log(2.0 * math.pi)).sum(-1))
+        steps = torch.logsumexp(torch.stack(rows), 0) - math.log(draws) - b.log().sum()
+        return steps.sum(-1)
+
+    def source_divergence(
+        self,
+        field: Field,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        draws: int = 256,
+        generator: Randomness = None,
+    ) -> Tensor:
+        """As in :class:`AffineDecoder`; given the context, it is estimated, and too great if at all.
+
+        It is the mean of the ratio of log-densities over draws of ``N(mean, std²)``. By Jensen's
+        inequality a source that is estimated as in :meth:`source_log_prob` is low on average.
+        """
+        if not self.conditional:
+            return super().source_divergence(field, mean, std)
+        total = mean.new_zeros(len(mean), dtype=torch.float64)
+        for _ in range(_DIVERGENCE_DRAWS):
+            noise = standard_normal(mean, generator)
+            own = -0.5 * (noise.double().square() + math.log(2.0 * math.pi)) - std.double().log()
+            other = self.source_log_prob(field, mean + std * noise, draws=draws, generator=generator)
+            total += own.flatten(1).sum(1) - other
+        return total / _DIVERGENCE_DRAWS
 
     def _attune_source(self, x0: Tensor, context: Tensor) -> None:
         """Follow what contexts leave open of the data, along each axis."""

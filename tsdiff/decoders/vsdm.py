@@ -267,8 +267,8 @@ class VSDM(AffineDecoder):
     ) -> Tensor:
         """As in :class:`AffineDecoder`; given the context, it is estimated.
 
-        The density is ``E N(x_1; a(1) (x̂_0 + r), b(1)²)`` over the residual ``r``, here the mean of
-        ``draws`` of them, step by step of an event.
+        The density is ``E N(x_1; a(1) (x̂_0 + r), b(1)²)`` over the residual ``r``, here the mean
+        of ``draws`` of them, step by step of an event.
         """
         if not self.conditional:
             return super().source_log_prob(field, x1)
@@ -291,7 +291,7 @@ class VSDM(AffineDecoder):
         draws: int = 256,
         generator: Randomness = None,
     ) -> Tensor:
-        """As in :class:`AffineDecoder`; given the context, it is estimated, and too great if at all.
+        """As in :class:`AffineDecoder`; given the context, it is estimated, rather too great.
 
         It is the mean of the ratio of log-densities over draws of ``N(mean, std²)``. By Jensen's
         inequality a source that is estimated as in :meth:`source_log_prob` is low on average.
@@ -302,7 +302,9 @@ class VSDM(AffineDecoder):
         for _ in range(_DIVERGENCE_DRAWS):
             noise = standard_normal(mean, generator)
             own = -0.5 * (noise.double().square() + math.log(2.0 * math.pi)) - std.double().log()
-            other = self.source_log_prob(field, mean + std * noise, draws=draws, generator=generator)
+            other = self.source_log_prob(
+                field, mean + std * noise, draws=draws, generator=generator
+            )
             total += own.flatten(1).sum(1) - other
         return total / _DIVERGENCE_DRAWS
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tsdiff.datasets import DataError
+from tsdiff.decoders.likelihood import TRACES
 from tsdiff.estimators.model import DataFacts
 from tsdiff.networks import NETWORKS
 from tsdiff.solvers import as_grid, as_solver
@@ -112,6 +113,29 @@ def check_sampler(solver: Any, num_steps: Any, grid: Any) -> None:
         check_steps(num_steps)
     if grid is not None:
         as_grid(grid)
+
+
+_LIKELIHOODS = {
+    "ode": ("num_steps", "trace", "num_probes", "source_draws"),
+    "elbo": ("num_draws", "source_draws"),
+}
+
+
+def check_likelihood(method: str, options: Mapping[str, Any]) -> None:
+    """Raise if a likelihood's method is unknown, or has no option of a name or no sense in one."""
+    if method not in _LIKELIHOODS:
+        raise ValueError(f"unknown method {method!r}: expected one of {', '.join(_LIKELIHOODS)}")
+    known = _LIKELIHOODS[method]
+    for name, value in options.items():
+        if name not in known:
+            raise TypeError(
+                f"log_prob(method={method!r}) has no option {name!r}; it has: {', '.join(known)}"
+            )
+        if name == "trace":
+            if value not in TRACES:
+                raise ValueError(f"unknown trace {value!r}: expected one of {', '.join(TRACES)}")
+        else:
+            positive_integer(name, value)
 
 
 def check_compatible(

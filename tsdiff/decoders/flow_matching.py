@@ -195,7 +195,9 @@ class FlowMatching(AffineDecoder):
         if isinstance(self.path, MeanReverting):
             return self.path.source_log_density(x1).flatten(1).sum(1)
         if self.latent is not None:
-            return self.latent.log_density(x1).flatten(1).sum(1)
+            # Tails may be so light that logarithms leave single precision, and double in the end.
+            steps = self.latent.log_density(x1.double())
+            return torch.where(steps.isnan() & x1.isfinite(), -torch.inf, steps).flatten(1).sum(1)
         return super().source_log_prob(field, x1)
 
     def field(self, context: Tensor) -> Field:

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from tsdiff.decoders.axes import Axes
 from tsdiff.decoders.base import AffineDecoder, Phase, Weighting
+from tsdiff.decoders.likelihood import gaussian_divergence, gaussian_log_prob
 from tsdiff.decoders.residual_law import ResidualLaw
 from tsdiff.decoders.vsdm_options import check_options, resolve_structure
 from tsdiff.networks import Network
@@ -274,10 +275,10 @@ class VSDM(AffineDecoder):
             return super().source_log_prob(field, x1)
         a, b = self._end(x1.double())
         guess = self._estimate(field, self.source_mean.expand_as(x1))
-        rows = []
-        for _ in range(draws):
-            data = guess + self.residuals.draw(standard_normal(x1, generator))
-            unit = (x1 - a * data) / b
+        rows, noise = [], torch.zeros_like(x1)
+        for number in range(draws):
+            noise = -noise if number % 2 else standard_normal(x1, generator)
+            unit = (x1 - a * (guess + self.residuals.draw(noise))) / b
             rows.append(-0.5 * (unit.square() + math.log(2.0 * math.pi)).sum(-1))
         steps = torch.logsumexp(torch.stack(rows), 0) - math.log(draws) - b.log().sum()
         return steps.sum(-1)
@@ -293,20 +294,23 @@ class VSDM(AffineDecoder):
     ) -> Tensor:
         """As in :class:`AffineDecoder`; given the context, it is estimated, rather too great.
 
-        It is the mean of the ratio of log-densities over draws of ``N(mean, std²)``. By Jensen's
+        The divergence from the Gaussian of the source's variances is known; what the logarithm of
+        the source is above that one's is a mean over draws of ``N(mean, std²)``. By Jensen's
         inequality a source that is estimated as in :meth:`source_log_prob` is low on average.
         """
         if not self.conditional:
             return super().source_divergence(field, mean, std)
+        a, b = self._end(mean.double())
+        centre = a * self._estimate(field, self.source_mean.expand_as(mean))
+        width = (a * a * self.residuals.variance + b * b).sqrt().flatten()
+        off, origin = mean - centre, torch.zeros_like(width)
         total = mean.new_zeros(len(mean), dtype=torch.float64)
         for _ in range(_DIVERGENCE_DRAWS):
-            noise = standard_normal(mean, generator)
-            own = -0.5 * (noise.double().square() + math.log(2.0 * math.pi)) - std.double().log()
-            other = self.source_log_prob(
-                field, mean + std * noise, draws=draws, generator=generator
-            )
-            total += own.flatten(1).sum(1) - other
-        return total / _DIVERGENCE_DRAWS
+            x1 = mean + std * standard_normal(mean, generator)
+            known = gaussian_log_prob(x1 - centre, origin, torch.diag(width))
+            total += known - self.source_log_prob(field, x1, draws=draws, generator=generator)
+        whole = gaussian_divergence(off, std, origin, torch.diag(width))
+        return whole + total / _DIVERGENCE_DRAWS
 
     def _attune_source(self, x0: Tensor, context: Tensor) -> None:
         """Follow what contexts leave open of the data, along each axis."""

@@ -83,12 +83,13 @@ def negative_log_likelihood(
     if not count.any():
         return Score(float("nan"))
     value = total.sum() / count.sum()
-    return Score(float(value), _standard_error(total - value * count, count))
+    return Score(float(value), _standard_error(total, count, value))
 
 
-def _standard_error(residual: np.ndarray, count: np.ndarray) -> float:
-    """Of a ratio of sums over windows, from what the windows leave of it."""
+def _standard_error(total: np.ndarray, count: np.ndarray, value: float) -> float:
+    """Of a ratio of sums over windows, from what it leaves of each window's sum."""
     windows = int((count > 0).sum())
-    if windows < 2 or not np.isfinite(residual).all():
+    if windows < 2 or not np.isfinite(value):
         return float("nan")
-    return float(np.sqrt(windows / (windows - 1) * (residual**2).sum()) / count.sum())
+    left = total - value * count
+    return float(np.sqrt(windows / (windows - 1) * (left**2).sum()) / count.sum())

@@ -1,6 +1,6 @@
 """Negative log-likelihoods of trained models beside the random walk's, and a density in a picture.
 
-    python benchmarks/likelihood.py exchange_rate --picture docs/images/likelihood.png
+python benchmarks/likelihood.py exchange_rate --picture docs/images/likelihood.png
 """
 
 from __future__ import annotations

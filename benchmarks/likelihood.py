@@ -89,7 +89,8 @@ def draw(path: str) -> None:
         axis.set_title(kind.__name__, fontsize=10)
         mass = 6.0 / 240.0 * density.sum().item()
         print(f"{kind.__name__}: mass {mass:.4f} on [-3, 3]")
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[0].set_ylim(0.0, 0.8)
+    axes[0].legend(frameon=False, fontsize=8, loc="upper right", ncol=3)
     figure.savefig(path, dpi=90, bbox_inches="tight")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
@@ -16,7 +17,9 @@ import torch
 from models import MODELS
 
 import tsdiff
+from tsdiff.evaluation import Score, negative_log_likelihood
 
+NLL = "nll"
 METRICS = ("crps_sum_q19", "crps_sum_q9", "crps_sum", "crps", "energy_score", "coverage_80")
 
 
@@ -29,6 +32,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--scaling", default="auto", help="coordinates, the same for all models")
     parser.add_argument("--jobs", type=int, default=1, help="models trained at once, a core each")
+    parser.add_argument(
+        "--likelihood", action="store_true", help="add the negative log-likelihood, nats per value"
+    )
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
 
@@ -44,7 +50,8 @@ def main() -> None:
         for drawn, line in pool.map(train_and_draw, *zip(*tasks, strict=True)):
             results += drawn
             print(line, flush=True)
-    table = tsdiff.compare(results).to_markdown(METRICS)
+    metrics = (*METRICS, NLL) if arguments.likelihood else METRICS
+    table = tsdiff.compare(results).to_markdown(metrics)
     print(table)
     if arguments.output:
         arguments.output.write_text(table + "\n", encoding="utf-8")
@@ -73,12 +80,20 @@ def train_and_draw(name: str, seed: int, arguments: argparse.Namespace) -> tuple
 def draw(predictor, name: str, seed: int, arguments: argparse.Namespace) -> list:
     """Evaluations of one predictor under several sampling seeds."""
     test = tsdiff.get_dataset(arguments.dataset).test
-    return [
+    drawn = [
         tsdiff.evaluate(
             predictor, test, num_samples=arguments.samples, seed=1000 * seed + draw, name=name
         )
         for draw in range(arguments.draws)
     ]
+    if not arguments.likelihood:
+        return drawn
+    # Point forecasts have no density, and those of the telegraph process none that is finite.
+    try:
+        surprise = negative_log_likelihood(predictor, test, seed=seed)
+    except (TypeError, ValueError):
+        surprise = Score(float("nan"))
+    return [replace(result, scores={**result.scores, NLL: surprise}) for result in drawn]
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tsdiff.decoders import likelihood
 from tsdiff.decoders.axes import Axes
 from tsdiff.networks import Network
 from tsdiff.processes import AffinePath, Coefficients, FixedBasisSDE
@@ -97,6 +98,32 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """One event ``[B, T, D]`` for each row of ``context [B, T, H]``."""
         raise NotImplementedError(f"{type(self).__name__} defines no sample")
+
+    def log_prob(
+        self,
+        x0: Tensor,
+        context: Tensor,
+        *,
+        num_steps: int = 48,
+        trace: str = "auto",
+        num_probes: int = 16,
+        source_draws: int = 256,
+        generator: Randomness = None,
+    ) -> Tensor:
+        """Log-density of events ``x0 [B, T, D]`` in nats, joint over ``T`` and ``D``, ``[B]``."""
+        raise NotImplementedError(f"{type(self).__name__} defines no log_prob")
+
+    def elbo(
+        self,
+        x0: Tensor,
+        context: Tensor,
+        *,
+        num_draws: int = 64,
+        source_draws: int = 256,
+        generator: Randomness = None,
+    ) -> Tensor:
+        """Lower bound of the log-density of events ``x0 [B, T, D]`` in nats, ``[B]``."""
+        raise NotImplementedError(f"{type(self).__name__} defines no elbo")
 
     def set_data_moments(self, mean: Tensor, covariance: Tensor) -> None:
         """Tell the mean ``[D]`` and covariance ``[D, D]`` of the data; called before training."""
@@ -379,6 +406,134 @@ class AffineDecoder(Decoder):
             lambda t: field.signal_noise(t.to(x.device)),  # type: ignore[misc]
         )
         return integrate(field, solver, x, times, generator=generator, watch=watch)
+
+    def log_prob(
+        self,
+        x0: Tensor,
+        context: Tensor,
+        *,
+        num_steps: int = 48,
+        trace: str = "auto",
+        num_probes: int = 16,
+        source_draws: int = 256,
+        generator: Randomness = None,
+    ) -> Tensor:
+        """Log-density of events under the probability-flow ODE: see the module ``likelihood``.
+
+        Parameters
+        ----------
+        x0
+            Events in the data's units, ``[B, T, D]``.
+        context
+            ``[B, T, H]``.
+        num_steps
+            Steps of the classical Runge-Kutta method, four evaluations each, from data to source.
+            Of trained networks the default errs by less than 1e-3 nats per value on average, and by
+            2e-3 in the worst event of a hundred (exploding processes, which are the hardest).
+        trace
+            How the divergence is taken. ``"exact"``: one vector-Jacobian product for each of an
+            event's ``T D`` values. ``"hutchinson"``: the mean over ``num_probes`` random signs,
+            which stay the same along a trajectory (Hutchinson 1989; Grathwohl et al. 2019). It has
+            no bias in the log-density. ``"auto"``: exact up to 64 values.
+        source_draws
+            Draws of the source where its density is a mixture over them (VSDM's, given the
+            context): their mean has no bias, and its logarithm is low by about half its relative
+            variance.
+        generator
+            Of probes and draws.
+
+        Returns
+        -------
+        Tensor
+            Nats, joint over steps and dimensions, ``[B]``, without gradients; NaN where a value of
+            the event isn't finite, and ``-inf`` where a source of bounded support can't have led.
+
+        Raises
+        ------
+        ValueError
+            If shapes don't fit, an option is unknown, or the source has point masses (Kac).
+        """
+        return likelihood.log_prob(
+            self,
+            x0,
+            context,
+            num_steps=num_steps,
+            trace=trace,
+            num_probes=num_probes,
+            source_draws=source_draws,
+            generator=generator,
+        )
+
+    def elbo(
+        self,
+        x0: Tensor,
+        context: Tensor,
+        *,
+        num_draws: int = 64,
+        source_draws: int = 256,
+        generator: Randomness = None,
+    ) -> Tensor:
+        """Evidence lower bound of events under the reverse-time SDE with the native diffusion.
+
+        It is unbiased: single values may exceed the log-density, means don't. With the exact score
+        it *is* the log-density, in expectation.
+
+        Parameters
+        ----------
+        x0, context
+            As in :meth:`log_prob`.
+        num_draws
+            Times and noises per event, an evaluation each.
+        source_draws
+            As in :meth:`log_prob`.
+        generator
+            Of all draws.
+
+        Returns
+        -------
+        Tensor
+            Nats, ``[B]``; NaN where a value of the event isn't finite.
+
+        Raises
+        ------
+        ValueError
+            If shapes don't fit, or the process has no score: its noise is coupled with data, or
+            isn't Gaussian.
+        """
+        return likelihood.elbo(
+            self,
+            x0,
+            context,
+            num_draws=num_draws,
+            source_draws=source_draws,
+            generator=generator,
+        )
+
+    def source_log_prob(
+        self, field: Field, x1: Tensor, *, draws: int = 256, generator: Randomness = None
+    ) -> Tensor:
+        """Log-density ``[B]`` of what :meth:`draw_source` draws, at ``x1 [B, T, D]``."""
+        return likelihood.gaussian_log_prob(x1, self.source_mean, self.source_factor)
+
+    def source_divergence(
+        self,
+        field: Field,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        draws: int = 256,
+        generator: Randomness = None,
+    ) -> Tensor:
+        """``KL(N(mean, std²) ‖ source)``, ``[B]``, of ``mean [B, T, D]`` and ``std [1, 1, D]``."""
+        return likelihood.gaussian_divergence(mean, std, self.source_mean, self.source_factor)
+
+    def rotation(self, network: Evaluate, u: Tensor, t: Tensor) -> Tensor:
+        """``F``, as a bound network has it, at ``u [B, T, D]`` along the axes."""
+        inside = self.path.clip(t)
+        k = self.coefficients(inside)
+        r = torch.sqrt(k.a * k.a + k.b * k.b)
+        data, noise = self._denoise(network, r * u, inside, k)
+        return (k.a * noise - k.b * data) / r
 
     def restore(self, x: Tensor, t: Tensor) -> Tensor:
         """The process at ``t`` in the data's units and coordinates, from what solvers carry."""

@@ -189,6 +189,17 @@ class FlowMatching(AffineDecoder):
             return self.latent.draw(like, generator)
         return super().draw_source(field, like, generator)
 
+    def source_log_prob(
+        self, field: Field, x1: Tensor, *, draws: int = 256, generator: Randomness = None
+    ) -> Tensor:
+        if isinstance(self.path, MeanReverting):
+            return self.path.source_log_density(x1).flatten(1).sum(1)
+        if self.latent is not None:
+            # Tails may be so light that logarithms leave single precision, and double in the end.
+            steps = self.latent.log_density(x1.double())
+            return torch.where(steps.isnan() & x1.isfinite(), -torch.inf, steps).flatten(1).sum(1)
+        return super().source_log_prob(field, x1)
+
     def field(self, context: Tensor, *, condition_weight: float = 1.0) -> Field:
         field = super().field(context, condition_weight=condition_weight)
         if self._gaussian and self.coupling.independent:

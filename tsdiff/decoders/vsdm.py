@@ -24,6 +24,7 @@ and ``u`` is felt through ``A`` alone.
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -31,6 +32,7 @@ from torch import Tensor
 
 from tsdiff.decoders.axes import Axes
 from tsdiff.decoders.base import AffineDecoder, Phase, Weighting
+from tsdiff.decoders.likelihood import gaussian_divergence, gaussian_log_prob
 from tsdiff.decoders.residual_law import ResidualLaw
 from tsdiff.decoders.vsdm_options import check_options, resolve_structure
 from tsdiff.networks import Network
@@ -46,6 +48,9 @@ from tsdiff.processes.variational import (
 )
 from tsdiff.random import Matched, Randomness, standard_normal
 from tsdiff.solvers import Field, Grid, Solver, as_solver, integrate
+
+# Points of x_1 at which a source given the context is compared.
+_DIVERGENCE_DRAWS = 8
 
 
 class VSDMWarning(UserWarning):
@@ -257,6 +262,55 @@ class VSDM(AffineDecoder):
         left = self.residuals.draw(standard_normal(like, generator))
         data = self._estimate(field, self.source_mean.expand_as(like)) + left
         return a * data + b * standard_normal(like, generator)
+
+    def source_log_prob(
+        self, field: Field, x1: Tensor, *, draws: int = 256, generator: Randomness = None
+    ) -> Tensor:
+        """As in :class:`AffineDecoder`; given the context, it is estimated.
+
+        The density is ``E N(x_1; a(1) (x̂_0 + r), b(1)²)`` over the residual ``r``, here the mean
+        of ``draws`` of them, step by step of an event.
+        """
+        if not self.conditional:
+            return super().source_log_prob(field, x1)
+        a, b = self._end(x1.double())
+        guess = self._estimate(field, self.source_mean.expand_as(x1))
+        rows, noise = [], torch.zeros_like(x1)
+        for number in range(draws):
+            noise = -noise if number % 2 else standard_normal(x1, generator)
+            unit = (x1 - a * (guess + self.residuals.draw(noise))) / b
+            rows.append(-0.5 * (unit.square() + math.log(2.0 * math.pi)).sum(-1))
+        steps = torch.logsumexp(torch.stack(rows), 0) - math.log(draws) - b.log().sum()
+        return steps.sum(-1)
+
+    def source_divergence(
+        self,
+        field: Field,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        draws: int = 256,
+        generator: Randomness = None,
+    ) -> Tensor:
+        """As in :class:`AffineDecoder`; given the context, it is estimated, rather too great.
+
+        The divergence from the Gaussian of the source's variances is known; what the logarithm of
+        the source is above that one's is a mean over draws of ``N(mean, std²)``. By Jensen's
+        inequality a source that is estimated as in :meth:`source_log_prob` is low on average.
+        """
+        if not self.conditional:
+            return super().source_divergence(field, mean, std)
+        a, b = self._end(mean.double())
+        centre = a * self._estimate(field, self.source_mean.expand_as(mean))
+        width = (a * a * self.residuals.variance + b * b).sqrt().flatten()
+        off, origin = mean - centre, torch.zeros_like(width)
+        total = mean.new_zeros(len(mean), dtype=torch.float64)
+        for _ in range(_DIVERGENCE_DRAWS):
+            x1 = mean + std * standard_normal(mean, generator)
+            known = gaussian_log_prob(x1 - centre, origin, torch.diag(width))
+            total += known - self.source_log_prob(field, x1, draws=draws, generator=generator)
+        whole = gaussian_divergence(off, std, origin, torch.diag(width))
+        return whole + total / _DIVERGENCE_DRAWS
 
     def _attune_source(self, x0: Tensor, context: Tensor) -> None:
         """Follow what contexts leave open of the data, along each axis."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tsdiff.datasets import DataError
+from tsdiff.decoders.likelihood import TRACES
 from tsdiff.estimators.model import DataFacts
 from tsdiff.estimators.prepare import names_of
 from tsdiff.guidance import Guidance
@@ -144,6 +145,29 @@ def check_guidance(
             f"ClassifierFree({weight}) needs a model that was trained with condition_dropout above "
             "0 (0.1, say), and this one was not: train it so"
         )
+
+
+_LIKELIHOODS = {
+    "ode": ("num_steps", "trace", "num_probes", "source_draws"),
+    "elbo": ("num_draws", "source_draws"),
+}
+
+
+def check_likelihood(method: str, options: Mapping[str, Any]) -> None:
+    """Raise if a likelihood's method is unknown, or has no option of a name or no sense in one."""
+    if method not in _LIKELIHOODS:
+        raise ValueError(f"unknown method {method!r}: expected one of {', '.join(_LIKELIHOODS)}")
+    known = _LIKELIHOODS[method]
+    for name, value in options.items():
+        if name not in known:
+            raise TypeError(
+                f"log_prob(method={method!r}) has no option {name!r}; it has: {', '.join(known)}"
+            )
+        if name == "trace":
+            if value not in TRACES:
+                raise ValueError(f"unknown trace {value!r}: expected one of {', '.join(TRACES)}")
+        else:
+            positive_integer(name, value)
 
 
 def check_compatible(

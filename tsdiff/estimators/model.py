@@ -253,7 +253,50 @@ class ForecastModel(nn.Module):
         z = frame.whiten((value - origin).unsqueeze(0)).transpose(0, 1)
         return z.to(context.dtype), value.unsqueeze(1)
 
-    def _teacher_forced(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+    @torch.no_grad()
+    def log_prob(
+        self,
+        window: Window,
+        generators: Sequence[torch.Generator],
+        *,
+        method: str = "ode",
+        **options: Any,
+    ) -> Tensor:
+        """Log-density of every future step given all that was before it.
+
+        Each is joint over dimensions, in the data's units: with ``z = L^{-1} (y - ŷ)`` as the
+        event, ``log p(y | past) = log p(z | past) - log |det L|``. The sum over steps is the
+        log-density of the whole future under the law that :meth:`sample` draws from, whose
+        coordinates are fixed by the context likewise.
+
+        Parameters
+        ----------
+        window
+            ``B`` windows with their futures.
+        generators
+            One per window: what is drawn for a window depends on its own alone.
+        method
+            ``"ode"``: :meth:`tsdiff.decoders.Decoder.log_prob`; ``"elbo"``: the lower bound
+            :meth:`tsdiff.decoders.Decoder.elbo`.
+        **options
+            Those of either.
+
+        Returns
+        -------
+        Tensor
+            Nats, ``[B, T]``, float64; NaN for steps where a value, or what its reference is made
+            of, is missing.
+        """
+        contexts, events, known = self._teacher_forced(window, limited=False)
+        density = {"ode": self.decoder.log_prob, "elbo": self.decoder.elbo}[method]
+        whole = (known > 0.0).all(-1, keepdim=True)
+        events = torch.where(whole, events, torch.nan)
+        steps = density(events, contexts, generator=generators, **options).double()
+        return steps.view(len(window.target), -1) - self.frame(window).log_volume.unsqueeze(1)
+
+    def _teacher_forced(
+        self, window: Window, *, limited: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Contexts, events and masks of all future steps, ``[B · T, 1, ·]`` each."""
         horizon = self.facts.prediction_length
         features = self._features(window)
@@ -263,7 +306,8 @@ class ForecastModel(nn.Module):
         inputs = self._unrolled(signals, features, self._static(window, frame))
         contexts, _ = self.encoder.encode(inputs)
         dtype = contexts.dtype
-        events = _rows(self.coordinates.limited(z[:, -horizon:]).to(dtype))
+        z = z[:, -horizon:]
+        events = _rows((self.coordinates.limited(z) if limited else z).to(dtype))
         seen = _rows(known[:, -horizon:].to(dtype))
         return _rows(contexts[:, -horizon:]), self.decoder.complete(events, seen), seen
 

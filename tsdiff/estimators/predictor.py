@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tsdiff.estimators.base import GenerativeEstimator
 
 SteeringMaker = Callable[..., Steering]
-_FORECAST = 101
+_FORECAST, _LIKELIHOOD = 101, 102
 _CHUNK = 1000
 
 
@@ -241,6 +241,74 @@ class GenerativePredictor(RepresentablePredictor):
             particles=guidance.particles,
             item_id=item_id,
         )
+
+    def log_prob(
+        self,
+        dataset: Any,
+        *,
+        method: str = "ode",
+        seed: int = 0,
+        batch_size: int = 32,
+        device: str | torch.device = "cpu",
+        **options: Any,
+    ) -> np.ndarray:
+        """Log-density of the last ``prediction_length`` steps of each series, given what precedes.
+
+        Every step is given the *observed* steps before it (teacher forcing); the coordinates are
+        those that the history fixes, as in :meth:`predict`. The sum over steps is thus the
+        log-density of the whole future as a path.
+
+        Parameters
+        ----------
+        dataset
+            Windows as :func:`tsdiff.evaluate` takes them, truth included; otherwise as for
+            :meth:`predict`.
+        method
+            ``"ode"``: the density of what an ODE solver of many steps samples; ``"elbo"``: a lower
+            bound of that of the reverse-time SDE, for processes that have a score.
+        seed
+            Of what is estimated: Hutchinson's probes, draws of a source, times of the bound.
+        batch_size
+            Series per batch: memory, not results, depends on it.
+        device
+            Where to compute; the model stays there.
+        **options
+            ``num_steps``, ``trace``, ``num_probes`` and ``source_draws`` of
+            :meth:`tsdiff.decoders.AffineDecoder.log_prob`, or ``num_draws`` and ``source_draws`` of
+            :meth:`~tsdiff.decoders.AffineDecoder.elbo`.
+
+        Returns
+        -------
+        array
+            Nats in the data's units, joint over dimensions, ``[W, prediction_length]``; NaN for
+            steps where a value is missing, or the one that it is measured from.
+
+        Raises
+        ------
+        DataError
+            If the data don't fit the model, or an entry has no history.
+        TypeError
+            If the method has no option of a name given.
+        ValueError
+            If the method is unknown or not to be had of the model, or a number makes no sense.
+        """
+        checks.check_likelihood(method, options)
+        checks.positive_integer("batch_size", batch_size)
+        given = as_entries(dataset, self.facts.freq)
+        entries = prepare.align_dimensions(given, self.facts.dimension_names)
+        checks.check_compatible(entries, self.facts, needed=self.prediction_length + 1)
+        self.model.to(device)
+        length = self.model.past_length + self.prediction_length
+        found = np.empty((len(entries), self.prediction_length))
+        for first in range(0, len(entries), batch_size):
+            numbers = range(first, min(first + batch_size, len(entries)))
+            series = load_series([entries[number] for number in numbers], self.facts.freq, 0)
+            window = forecast_windows(series, length, 0).to(device)
+            generators = [seeded(seed, _LIKELIHOOD, number, device=device) for number in numbers]
+            found[numbers.start : numbers.stop] = (
+                self.model.log_prob(window, generators, method=method, **options).cpu().numpy()
+            )
+        return found
 
     def _in_order_of(self, entry: dict[str, Any], forecast: SampleForecast) -> SampleForecast:
         """A forecast whose dimensions stand as the entry's do, to be compared with it."""

@@ -17,6 +17,7 @@ from tsdiff.evaluation.clouds import (
     two_sample_accuracy,
 )
 from tsdiff.evaluation.comparison import Comparison, compare
+from tsdiff.evaluation.likelihood import negative_log_likelihood
 from tsdiff.evaluation.metrics import (
     coverage,
     coverage_sum,
@@ -59,6 +60,7 @@ __all__ = [
     "fan_chart",
     "fan_chart_sum",
     "nd",
+    "negative_log_likelihood",
     "nrmse",
     "score_forecasts",
     "score_samples",

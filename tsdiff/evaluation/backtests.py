@@ -85,7 +85,7 @@ def evaluate(
             f"the predictor skips lead_time={predictor.lead_time} steps before its forecast; only "
             "forecasts that start right after the history can be scored here"
         )
-    windows = _entries(dataset)
+    windows = entries_of(dataset)
     histories = [split_window(entry, predictor.prediction_length)[0] for entry in windows]
     arguments = _accepted_arguments(predictor, num_samples, seed, predict_kwargs)
     began = time.perf_counter()
@@ -218,7 +218,7 @@ def backtest(
             f"prediction_length={prediction_length}, but the model forecasts {length} steps: build "
             "the model for the length you want to score"
         )
-    entries = _entries(entries)
+    entries = entries_of(entries)
     windows = rolling_windows(entries, length, num_windows, stride)  # type: ignore[arg-type]
     if isinstance(model, Estimator):
         reach = length + (num_windows - 1) * (length if stride is None else stride)
@@ -228,7 +228,7 @@ def backtest(
     return evaluate(model, windows, **evaluate_kwargs)
 
 
-def _entries(data: Iterable[DataEntry] | pd.DataFrame) -> list[DataEntry]:
+def entries_of(data: Iterable[DataEntry] | pd.DataFrame) -> list[DataEntry]:
     return as_entries(data) if isinstance(data, pd.DataFrame) else list(data)
 
 

@@ -20,8 +20,12 @@ from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import RepresentablePredictor
 
 from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.datasets.windows import split_window
 
 __all__ = ["LastValue", "RandomWalk", "SeasonalNaive", "baselines", "season_length"]
+
+# Below these shares a covariance counts as singular, where a density is asked for.
+_FLOOR = 1e-6
 
 
 class _Baseline(RepresentablePredictor):
@@ -200,6 +204,62 @@ class RandomWalk(_Baseline):
         unseen = generator.standard_normal((num_samples, 1, len(steps))) @ steps * np.sqrt(stale)
         return _fill_forward(history)[:, -1] + unseen + walk
 
+    def log_prob(self, dataset: Iterable[Mapping[str, Any]], **_: Any) -> np.ndarray:
+        """Log-density of the last ``prediction_length`` steps of each entry, given what precedes.
+
+        Every step is given the observed one before it (teacher forcing): it is ``N(y_{i-1}, C)``,
+        with the covariance ``C`` of the increments *before* the window's last ``prediction_length``
+        steps.
+
+        Parameters
+        ----------
+        dataset
+            Windows: entries with ``target`` ``[D, time]`` or ``[time]``, truth included.
+
+        Returns
+        -------
+        array
+            Nats, joint over dimensions, ``[W, T]``; NaN where a value of the step or of the one
+            before it is missing.
+
+        Raises
+        ------
+        DataError
+            If an entry leaves no history.
+        ValueError
+            As for :meth:`predict`.
+
+        Notes
+        -----
+        ``C`` may be singular: there are fewer increments than dimensions, or one did not move. What
+        a walk says can't happen may happen all the same, so that ``C`` is widened to have a
+        density: standard deviations are at least a millionth of the last value's size (of one,
+        where that is zero), and eigenvalues of the correlation at least 1e-6. Where the floors
+        bind, so does the figure depend on them.
+        """
+        rows = []
+        for position, entry in enumerate(dataset):
+            history, truth = split_window(dict(entry), self.prediction_length)
+            past, future = (
+                np.atleast_2d(np.asarray(part, dtype=np.float64))
+                for part in (history["target"], truth)
+            )
+            self._check_history(past, position)
+            moves = np.diff(np.concatenate([past[:, -1:], future], axis=1), axis=1)
+            rows.append(_gaussian_log_prob(moves.T, self._floored_factor(past)))
+        return np.stack(rows) if rows else np.empty((0, self.prediction_length))
+
+    def _floored_factor(self, history: np.ndarray) -> np.ndarray:
+        """Square root ``[D, D]`` of the covariance of a step, kept from being singular."""
+        steps = self._scaled_increments(history)
+        size = np.abs(_fill_forward(history)[:, -1])
+        std = np.maximum(np.linalg.norm(steps, axis=0), _FLOOR * np.where(size > 0.0, size, 1.0))
+        unit = steps / std
+        correlation = unit.T @ unit
+        np.fill_diagonal(correlation, 1.0)
+        values, vectors = np.linalg.eigh(correlation)
+        return std[:, None] * vectors * np.sqrt(np.maximum(values, _FLOOR))
+
     def _scaled_increments(self, history: np.ndarray) -> np.ndarray:
         """Rows [R, D] whose Gram matrix is the covariance of one step."""
         observed = ~np.isnan(history)
@@ -210,6 +270,13 @@ class RandomWalk(_Baseline):
         known = (begun & going_on)[:, -self.window :]
         increments = np.where(known, increments[:, -self.window :], 0.0)
         return (increments / np.sqrt(np.maximum(known.sum(axis=1, keepdims=True), 1))).T
+
+
+def _gaussian_log_prob(x: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Log-density of the rows of ``x [T, D]`` under ``N(0, factor factorᵀ)``; NaN stays NaN."""
+    unit = np.linalg.solve(factor, x.T)
+    _, volume = np.linalg.slogdet(factor)
+    return -0.5 * (unit**2).sum(axis=0) - volume - 0.5 * len(factor) * np.log(2.0 * np.pi)
 
 
 def baselines(freq: str, prediction_length: int) -> dict[str, RepresentablePredictor]:

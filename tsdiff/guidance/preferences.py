@@ -4,7 +4,8 @@ Wallace et al. (2024), *Diffusion model alignment using direct preference optimi
 For a pair of futures ``y⁺, y⁻`` of one past, and the model's error ``ℓ`` (the loss of a decoder,
 summed over steps and dimensions, at the same times and noise for model and reference),
 
-.. math:: L = -\log σ\Bigl(-β\,\bigl[(ℓ_θ(y^+) - ℓ_{ref}(y^+)) - (ℓ_θ(y^-) - ℓ_{ref}(y^-))\bigr]\Bigr).
+.. math:: L = -\log σ\Bigl(-β\,\bigl[(ℓ_θ(y^+) - ℓ_{ref}(y^+))
+   - (ℓ_θ(y^-) - ℓ_{ref}(y^-))\bigr]\Bigr).
 
 The law that it leads to is the reference's times ``exp(reward/β)``, where the reward is what tells
 better futures from worse. A large ``β`` keeps it near the reference.

@@ -59,6 +59,8 @@ class Kac(MeanReverting):
     (torch.Size([4, 1, 2]), True)
     """
 
+    atoms = True
+
     def __init__(self, rate: float = 25.0, speed: float = 5.0, clock_power: float = 1.0):
         super().__init__(clock_power)
         self.rate, self.speed = check_positive("rate", rate), check_positive("speed", speed)

@@ -46,11 +46,14 @@ class MeanReverting(AffinePath):
     linear
         Whether ``v^Y_τ(y)`` is a multiple of ``y``. Only then does a predicted velocity follow
         from predicted data, since expectations pass through linear maps alone.
+    atoms
+        Whether the source has point masses, and so no density.
     """
 
     t_max = 1.0 - 1e-4
     gaussian: bool = False
     linear: bool = False
+    atoms: bool = False
 
     def __init__(self, clock_power: float = 1.0):
         super().__init__()
@@ -132,6 +135,10 @@ class MeanReverting(AffinePath):
     def draw_source(self, like: Tensor, generator: Randomness = None) -> Tensor:
         """``X_1 = Y_1``, where sampling starts, of the shape of ``like [B, T, D]``."""
         return self.displacement(like, like.new_ones(1, 1, 1), generator)[0]
+
+    def source_log_density(self, x: Tensor) -> Tensor:
+        """Log-density of every component of the source at ``x [B, T, D]``."""
+        raise NotImplementedError(f"{type(self).__name__} defines no source_log_density(x)")
 
     def diffusion(self, t: Tensor) -> Tensor:
         """Raise a ValueError: no diffusion has these marginals."""

@@ -82,3 +82,6 @@ class Uniform(MeanReverting):
         """Density of ``Y_τ`` at ``y``; 0 beyond the half-width."""
         extent, _ = self.extent(tau)
         return torch.where(y.abs() <= extent, 0.5 / extent, 0.0)
+
+    def source_log_density(self, x: Tensor) -> Tensor:
+        return self.density(x, torch.ones_like(x)).log()

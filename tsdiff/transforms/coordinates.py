@@ -90,6 +90,14 @@ class Frame:
             self.factor, residual.transpose(1, 2), upper=False
         ).transpose(1, 2)
 
+    @property
+    def log_volume(self) -> Tensor:
+        """``log |det L|``: log-densities of values are those of residuals less this, ``[B]``."""
+        volume = self.scale.log().sum((1, 2))
+        if self.factor is None:
+            return volume
+        return volume + self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
     def level_rows(self, rows: int) -> Tensor:
         """The level once per row, ``[R, 1, D]``."""
         return self.level.repeat_interleave(rows // self.level.shape[0], dim=0)

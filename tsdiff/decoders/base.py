@@ -112,6 +112,9 @@ class Decoder(nn.Module):
         """What is to be done between updates; nothing, for most."""
         return ()
 
+    def check_solver(self, solver: Solver) -> None:
+        """Raise MissingFieldError if the process is known to lack what a solver needs."""
+
 
 class AffineDecoder(Decoder):
     """Regression of one prediction along an affine path, sampled by any solver.
@@ -315,6 +318,10 @@ class AffineDecoder(Decoder):
             name=f"{type(self).__name__} on {type(self.path).__name__}",
         )
 
+    def followed(self, solver: Solver, context: Tensor) -> Field:
+        """The process as that solver sees it; for most decoders all see the same."""
+        return self.field(context)
+
     def draw_source(self, field: Field, like: Tensor, generator: Randomness = None) -> Tensor:
         """Where sampling starts, as the path sees it; of the shape of ``like [B, T, D]``."""
         return self.source_mean + standard_normal(like, generator) @ self.source_factor.T
@@ -337,7 +344,7 @@ class AffineDecoder(Decoder):
             Is shown every ``(x, t)`` on the way, ends included, as
             :func:`tsdiff.solvers.integrate` shows them; see :meth:`restore`.
         """
-        field = self.field(context)
+        field = self.followed(self.solver if solver is None else as_solver(solver), context)
         like = context.new_empty((*context.shape[:2], len(self.source_mean)))
         x = self.draw_source(field, like, generator)
         sampler = {"solver": solver, "num_steps": num_steps, "grid": grid}

@@ -26,7 +26,6 @@ Gaussian transitions, which few are enough of.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 
 import torch
@@ -327,7 +326,7 @@ class SchrodingerBridge(AffineDecoder):
             diffusion=lambda t: self.path.diffusion(self.path.clip(t)),
             signal_noise=lambda t: self.path.coefficients(t)[:2],
             spread=self.axes.spread,
-            name=f"{type(self).__name__}, whose two halves no data prediction tells of",
+            name=f"the flow of a {type(self).__name__}",
         )
 
     def followed(self, solver: Solver, context: Tensor) -> Field:

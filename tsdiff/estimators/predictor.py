@@ -19,7 +19,7 @@ from tsdiff.datasets.timegrid import as_in_index
 from tsdiff.estimators import checks, prepare, saving
 from tsdiff.estimators.model import ForecastModel
 from tsdiff.random import seeded
-from tsdiff.solvers import Grid, Solver
+from tsdiff.solvers import Grid, Solver, as_solver
 from tsdiff.transforms import forecast_windows, load_series
 
 if TYPE_CHECKING:
@@ -119,11 +119,14 @@ class GenerativePredictor(RepresentablePredictor):
         DataError
             If the data don't fit the model.
         ValueError
-            If a solver, grid, number or quantile makes no sense.
+            If a solver, grid, number or quantile makes no sense, or the solver can't follow the
+            decoder's process (MissingFieldError).
         NonFiniteForecastError
             If samples are NaN or infinite.
         """
         checks.check_sampler(solver, num_steps, grid)
+        if solver is not None:
+            self.model.decoder.check_solver(as_solver(solver))
         for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
             checks.positive_integer(name, value)
         if quantiles is not None:

@@ -1,4 +1,4 @@
-r"""Bridges of the variance-preserving diffusion, and what iterative proportional fitting does to them.
+r"""Bridges of the variance-preserving diffusion, and iterative proportional fitting.
 
 Reference ``dx = -½ β x dt + \sqrt{β} dw``, whose stationary law is ``N(0, I)`` and which is
 reversible. With ``a = \exp(-½∫_0^t β)``, ``b^2 = 1 - a^2``, and from ``t`` to the end
@@ -93,7 +93,7 @@ class OrnsteinUhlenbeck(_VPBase):
         return (k.a * d * ((x0 - a_end * x1) / b_end) + k.b * fresh) / b_end
 
     def weights(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``k_0, k_1`` and variance of ``x_t = k_0 x_0 + k_1 x_1 + …`` on the bridge, like ``t``."""
+        """``k_0, k_1`` and the variance of ``x_t - k_0 x_0 - k_1 x_1`` on the bridge."""
         k, (c, d) = self.coefficients(t), self.to_end(t)
         whole = self.ends(t)[1].square()
         near, far = k.b.square() / whole, d.square() / whole

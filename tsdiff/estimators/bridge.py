@@ -14,9 +14,9 @@ from tsdiff.processes import VariancePreserving
 class SchrodingerBridgeEstimator(GenerativeEstimator):
     """Autoregressive Schrödinger bridge by iterative proportional fitting.
 
-    De Bortoli et al. (2021). There is one bridge for each context, and two networks for all of them. Twenty network
-    evaluations per step by default, along the bridge's own stochastic equation; the
-    probability-flow ODE is ``solver="heun"``, and takes two networks.
+    De Bortoli et al. (2021). There is one bridge for each context, and two networks for all of
+    them. Twenty network evaluations per step by default, along the bridge's own stochastic
+    equation; the probability-flow ODE is ``solver="heun"``, and takes both networks.
 
     Training simulates: after the warm-up an update costs some ``path_steps`` network evaluations
     more. Where the time for that is not to be had, VSDM's linear drift is the cheap approximation.

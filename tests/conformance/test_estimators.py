@@ -19,7 +19,7 @@ from tsdiff.networks import NETWORKS
 from tsdiff.solvers import GRIDS, SOLVERS, MissingFieldError
 
 # Phases run within a few updates; estimators without any have no such parameters.
-STAGES = {"stage": 3, "num_stages": 3, "num_paths": 16, "path_steps": 4}
+STAGES = {"warm_up": 3, "stage": 3, "num_stages": 3, "num_paths": 16, "path_steps": 4}
 # Solvers that rebuild the flow from a data prediction, of which a bridge has two.
 REFUSED = {
     "SchrodingerBridgeEstimator": {

@@ -221,7 +221,7 @@ class TestExact:
         loss = decoder.loss(x0, context(1).double().expand(60_000, 1, -1), generator=seeded(2))
         size = loss.mean().item()
         for gradient in torch.autograd.grad(loss.mean(), list(tilted.parameters())):
-            assert gradient.abs().max().item() < 0.03 * max(size, 1.0)
+            assert gradient.abs().max().item() < 0.012 * max(size, 1.0)
 
 
 class Tilted(Network):

@@ -101,7 +101,7 @@ def train(method: str, seed: int, arguments: argparse.Namespace) -> dict:
     def watch(update: int, decoder: SchrodingerBridge) -> None:
         nonlocal measuring
         began = time.perf_counter()
-        if decoder.half % 2:
+        if decoder.half_bridge % 2:
             rows.append(of_decoder(decoder, arguments.points, seed, "analytic"))
         measuring += time.perf_counter() - began
 

@@ -41,7 +41,7 @@ def bridge(*, random: bool = False, **options) -> SchrodingerBridge:
 
 def at_half(number: int, **options) -> SchrodingerBridge:
     decoder = bridge(**options)
-    while decoder.half < number:
+    while decoder.half_bridge < number:
         decoder.advance(events(4), context(4))
     return decoder
 
@@ -264,7 +264,7 @@ class TestHalves:
         for update in range(20):
             if phase.due(update):
                 phase.run(events(4), context(4), None)
-            seen.append(decoder.half)
+            seen.append(decoder.half_bridge)
         assert seen == [0] * 6 + [1, 1, 2, 2, 3, 3] + [4] * 8
 
     @pytest.mark.parametrize("warm_up", [None, 0])
@@ -315,14 +315,14 @@ class TestHalves:
     def test_a_loaded_decoder_goes_on_where_it_was(self) -> None:
         one, other = at_half(3, random=True), bridge()
         other.load_state_dict(one.state_dict())
-        assert other.half == 3
+        assert other.half_bridge == 3
         drawn = [d.loss(events(8), context(8), generator=seeded(1)) for d in (one, other)]
         assert torch.equal(*drawn)
 
     def test_data_moments_start_it_anew(self) -> None:
         decoder = at_half(3)
         decoder.set_data_moments(torch.zeros(2), torch.eye(2))
-        assert decoder.half == 0
+        assert decoder.half_bridge == 0
 
     @pytest.mark.parametrize("half", range(3))
     @torch.no_grad()

@@ -161,7 +161,7 @@ class SchrodingerBridge(AffineDecoder):
         return standard_normal(like, generator)
 
     @property
-    def half(self) -> int:
+    def half_bridge(self) -> int:
         """Number of the half bridge in training: odd ones run forward, 0 is the reference's."""
         return max(0, int(self.stages) + 1 - self.warm_up // self.stage)
 
@@ -172,7 +172,7 @@ class SchrodingerBridge(AffineDecoder):
         self, x0: Tensor, context: Tensor, generator: torch.Generator | None = None
     ) -> None:
         """Go on to the next stage, unless the last half is in training."""
-        if self.half < 2 * self.num_stages:
+        if self.half_bridge < 2 * self.num_stages:
             self.stages.add_(1)
 
     def loss(
@@ -192,12 +192,12 @@ class SchrodingerBridge(AffineDecoder):
 
     @property
     def _trains_forward(self) -> bool:
-        return self.training and self.half % 2 == 1
+        return self.training and self.half_bridge % 2 == 1
 
     def _loss(
         self, network: Evaluate, x0: Tensor, context: Tensor, generator: torch.Generator | None
     ) -> Tensor:
-        if self.method == "endpoints" or self.half == 0:
+        if self.method == "endpoints" or self.half_bridge == 0:
             return super()._loss(network, x0, context, generator)
         other, data = self._forward(self._bound(self.forward_network, context)), self.axes.enter(x0)
         later, earlier, u_later, u_earlier = other.some_step(data, self._times(True), generator)
@@ -212,7 +212,7 @@ class SchrodingerBridge(AffineDecoder):
         context: Tensor,
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor]:
-        if self.half == 0:
+        if self.half_bridge == 0:
             return super().corrupt(data, t, k, context, generator)
         x0 = data if self._spread is None else data * self._spread
         forward = self._forward(self._bound(self.forward_network, context))
@@ -271,7 +271,7 @@ class SchrodingerBridge(AffineDecoder):
             return data if self._spread is None else data * self._spread
 
         # What simulates in a half was trained in the one before.
-        coupling = self._coupling(self.half - self.half % 2)
+        coupling = self._coupling(self.half_bridge - self.half_bridge % 2)
         return HalfBridge(
             end,
             lambda t: self.path.coefficients(t)[:2],
@@ -285,7 +285,7 @@ class SchrodingerBridge(AffineDecoder):
             c, d = self.path.to_end(t)
             return c * x + d * d * self._control(network, x, t)
 
-        coupling = self._coupling(max(0, self.half - 1 + self.half % 2))
+        coupling = self._coupling(max(0, self.half_bridge - 1 + self.half_bridge % 2))
         return HalfBridge(
             end,
             lambda u: self.path.to_end(1.0 - u),

@@ -224,6 +224,26 @@ class TestExact:
             assert gradient.abs().max().item() < 0.012 * max(size, 1.0)
 
 
+@pytest.mark.parametrize("forward", [False, True])
+@torch.no_grad()
+def test_steps_miss_by_a_standard_normal(forward: bool) -> None:
+    """What solvers draw and what mean matching measures are one transition."""
+    decoder, _ = solved(5)
+    name = "forward_network" if forward else "network"
+    half = (decoder._forward if forward else decoder._backward)(
+        getattr(decoder, name).bind(context(1).double())
+    )
+    x = torch.randn(50_000, 1, 2, generator=seeded(1)).double()
+    times = torch.tensor([1.0, 0.6, 0.3, 0.0]).double()
+    before, after, u, u_next = half.some_step(x, times, seeded(2))
+    assert bool((u_next < u).all())
+    for t in (1.0, 0.6, 0.3):
+        row = (u == t).flatten()
+        error = half.step_error(before[row], after[row], u[row], u_next[row]).squeeze(1)
+        torch.testing.assert_close(error.mean(0), torch.zeros(2).double(), rtol=0, atol=0.04)
+        torch.testing.assert_close(error.std(0), torch.ones(2).double(), rtol=0.03, atol=0)
+
+
 class Tilted(Network):
     """Another network's answer, and an affine function of what it sees."""
 

@@ -199,8 +199,8 @@ class SchrodingerBridge(AffineDecoder):
     ) -> Tensor:
         if self.method == "endpoints" or self.half_bridge == 0:
             return super()._loss(network, x0, context, generator)
-        other, data = self._forward(self._bound(self.forward_network, context)), self.axes.enter(x0)
-        later, earlier, u_later, u_earlier = other.some_step(data, self._times(True), generator)
+        forward, data = self._bound_forward(context), self.axes.enter(x0)
+        later, earlier, u_later, u_earlier = forward.some_step(data, self._times(True), generator)
         error = self._backward(network).step_error(earlier, later, 1.0 - u_earlier, 1.0 - u_later)
         return self.axes.across(error).square()
 
@@ -215,27 +215,22 @@ class SchrodingerBridge(AffineDecoder):
         if self.half_bridge == 0:
             return super().corrupt(data, t, k, context, generator)
         x0 = data if self._spread is None else data * self._spread
-        forward = self._forward(self._bound(self.forward_network, context))
-        x1 = forward.simulate(x0, self._times(True), generator)
+        x1 = self._bound_forward(context).simulate(x0, self._times(True), generator)
         noise = self.path.noise_from_data(x0, x1, t, standard_normal(x0, generator))
         return self.between(data, noise, k)
 
     def _forward_loss(
         self, network: Evaluate, x0: Tensor, context: Tensor, generator: torch.Generator | None
     ) -> Tensor:
-        backward, x1 = (
-            self._backward(self._bound(self.network, context)),
-            standard_normal(x0, generator),
-        )
+        with torch.no_grad():  # it only simulates
+            backward = self._backward(self.network.bind(context))
+        x1, times = standard_normal(x0, generator), self._times(False)
         if self.method == "trajectories":
-            later, earlier, t_later, t_earlier = backward.some_step(
-                x1, self._times(False), generator
-            )
-            error = self._forward(network).step_error(
-                earlier, later, 1.0 - t_earlier, 1.0 - t_later
-            )
+            later, earlier, t_later, t_earlier = backward.some_step(x1, times, generator)
+            half = self._forward(network)
+            error = half.step_error(earlier, later, 1.0 - t_earlier, 1.0 - t_later)
             return self.axes.across(error).square()
-        x0 = backward.simulate(x1, self._times(False), generator)
+        x0 = backward.simulate(x1, times, generator)
         t = self.draw_times(x1.shape[0], x1, generator)
         c, d = self.path.to_end(t)
         noise = self.path.noise_from_end(x0, x1, t, standard_normal(x1, generator))
@@ -243,10 +238,10 @@ class SchrodingerBridge(AffineDecoder):
         # The noise prediction's error, c times that of the angle: see _control.
         return self.axes.across(c * (d * control - (d * x1 - c * noise))).square()
 
-    def _bound(self, network: Network, context: Tensor) -> Evaluate:
-        """A network that only simulates."""
-        with torch.no_grad():
-            return network.bind(context)
+    @torch.no_grad()
+    def _bound_forward(self, context: Tensor) -> HalfBridge:
+        """The forward half, to simulate."""
+        return self._forward(self.forward_network.bind(context))
 
     def _times(self, forward: bool) -> Tensor:
         """Falling times of a simulation in the half's own clock; both visit the same ones."""

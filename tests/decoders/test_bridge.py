@@ -234,7 +234,7 @@ def test_steps_miss_by_a_standard_normal(forward: bool) -> None:
         getattr(decoder, name).bind(context(1).double())
     )
     x = torch.randn(50_000, 1, 2, generator=seeded(1)).double()
-    times = torch.tensor([1.0, 0.6, 0.3, 0.0]).double()
+    times = torch.tensor([1.0, 0.6, 0.3, 0.0], dtype=torch.float64)
     before, after, u, u_next = half.some_step(x, times, seeded(2))
     assert bool((u_next < u).all())
     for t in (1.0, 0.6, 0.3):

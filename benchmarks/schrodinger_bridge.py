@@ -2,11 +2,11 @@
 
 Data N(μ, S) with μ = [-8, 2] and S = [[1, 1], [1, 5]] (Deng et al. 2024, sec. 7.1), source N(0, I)
 and reference dx = -½ β x dt + √β dw with β ≡ 1: so little noise that the reference, started at the
-data, misses the source by far, and fitting takes several iterations. After each of them ways
-are simulated from the source by the backward half's transitions. Their means and covariances at 20
-times, and the covariance of their two ends, are compared with the closed form: root mean square
+data, misses the source by far, and fitting takes several iterations. After each of them samples are
+drawn from the source by the backward half's transitions. Means and covariances on their way, at 20
+times, and the covariance of its two ends, are compared with the closed form: root mean square
 errors over the root mean square of what is to be found. Exact fitting, without networks, is drawn
-beside them; nothing can be closer at the same iteration but by luck.
+beside them.
 
     python benchmarks/schrodinger_bridge.py --seeds 3 --output schrodinger_bridge
 """

@@ -14,6 +14,7 @@ MODELS = {
         tsdiff.ScoreEstimator,
         tsdiff.VSDMEstimator,
         tsdiff.InterpolantEstimator,
+        tsdiff.SchrodingerBridgeEstimator,
     )
 }
 

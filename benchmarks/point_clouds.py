@@ -1,9 +1,15 @@
-"""SGM against VSDM on two stretched point clouds: figures 2, 3, 7 to 11 and table 4 of the paper.
+"""SGM, VSDM and SB on two stretched point clouds: figures 2, 3, 7 to 11 and table 4 of the paper.
 
 Deng et al. (2024), *Variational Schrödinger Diffusion Models*, sec. 7.2 and app. D.2. All models
 have the same network, number of updates, batches and seeds; ``-10`` names ``β_max``, and
 ``β_t = 0.1 + t^1.7 (β_max - 0.1)`` for all. VSDM has ``ζ = 0.75``. Events are taken in their own
 units.
+
+SB is the Schrödinger bridge of the same reference, by iterative proportional fitting. The number of
+updates is for both its networks together, so that each is trained less than that of another model;
+updates of it also simulate, which shows in the time. It starts from N(0, I), where SGM and VSDM
+start from the law that x_1 has. An evaluation of its flow (ODE) takes both networks, one of its
+equation backward in time (SDE) takes one: at the same number, its flow costs twice as much.
 
     python benchmarks/point_clouds.py --seeds 3 --jobs 2 --output point_clouds
 """
@@ -21,15 +27,15 @@ import numpy as np
 import torch
 
 from tsdiff.datasets import POINT_CLOUDS
-from tsdiff.decoders import VSDM, AffineDecoder, ScoreSDE
+from tsdiff.decoders import VSDM, AffineDecoder, SchrodingerBridge, ScoreSDE
 from tsdiff.decoders.axes import Axes
 from tsdiff.decoders.clouds import fit_points, sample_points, trajectories
 from tsdiff.evaluation import energy_distance, straightness, two_sample_accuracy
 from tsdiff.networks import ResidualMLP
 from tsdiff.processes import VariancePreserving
 
-MODELS = ("SGM-10", "SGM-20", "SGM-30", "VSDM-10", "VSDM-20")
-STAGES = 40
+MODELS = ("SGM-10", "SGM-20", "SGM-30", "VSDM-10", "VSDM-20", "SB-10")
+STAGES, ITERATIONS = 40, 6
 # Evaluations, and how they are spent: a hundred on the reverse SDE and on the ODE, as in the
 # paper's figures 2 and 3; a few on the ODE with uniform steps, as in figures 10 and 11.
 SAMPLERS = {
@@ -51,6 +57,19 @@ def make(model: str, updates: int, published: bool) -> AffineDecoder:
     network = ResidualMLP(2, 1, width=64, num_blocks=3)
     if kind == "SGM":
         return ScoreSDE(network, 2, path=schedule, **options)
+    if kind == "SB":
+        # The first half is twice as long as the others.
+        stage = updates // (2 * ITERATIONS + 2)
+        options.pop("source", None)
+        return SchrodingerBridge(
+            network,
+            2,
+            schedule=schedule,
+            warm_up=2 * stage,
+            stage=stage,
+            num_stages=ITERATIONS,
+            **options,
+        )
     return VSDM(
         network,
         2,
@@ -75,8 +94,9 @@ def run(cloud: str, model: str, seed: int, updates: int, published: bool) -> dic
     decoder = make(model, updates, published)
     stages: list[list[float]] = []
 
-    def watch(update: int, decoder: VSDM) -> None:
-        stages.append(decoder.scaled_eigenvalues[0].tolist())
+    def watch(update: int, decoder: AffineDecoder) -> None:
+        if isinstance(decoder, VSDM):
+            stages.append(decoder.scaled_eigenvalues[0].tolist())
 
     began = time.perf_counter()
     fit_points(decoder, points, num_updates=updates, seed=seed, watch=watch)
@@ -109,11 +129,11 @@ def table(rows: list[dict], clouds: list[str]) -> str:
         "|---|---|--:|--:|" + "--:|" * (2 * len(SAMPLERS) + 1),
     ]
     for cloud in clouds:
-        for model in MODELS:
+        for model in named(rows):
             mine = [row for row in rows if (row["cloud"], row["model"]) == (cloud, model)]
             straight = np.array([row["straightness"] for row in mine])
             beta_max = model.split("-")[1]
-            scaled = f"{beta_max} / {beta_max}"
+            scaled = f"{beta_max} / {beta_max}" if model.startswith("SGM") else ""
             if mine[0]["lambda"]:
                 scaled = pair(np.array([row["lambda"][-1] for row in mine]))
             cells = [cloud, model, pair(straight), scaled]
@@ -136,11 +156,14 @@ def draw_samples(rows: list[dict], cloud: str, sampler: str, path: Path) -> None
     """Samples of every model beside the data: the paper's figures 2, 7, 10 and 11."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 6, figsize=(16, 3.4), sharex=True, sharey=True)
+    models = named(rows)
+    figure, panels = plt.subplots(
+        1, len(models) + 1, figsize=(2.7 * len(models) + 2.5, 3.4), sharex=True, sharey=True
+    )
     truth = POINT_CLOUDS[cloud](SHOWN, seed=1000)
     panels[0].scatter(*truth.T, s=1, color="0.3", linewidths=0)
     panels[0].set_title("data")
-    for panel, model in zip(panels[1:], MODELS, strict=True):
+    for panel, model in zip(panels[1:], models, strict=True):
         points = np.array(first(rows, cloud, model)[f"{sampler} points"])
         panel.scatter(*points.T, s=1, linewidths=0)
         panel.set_title(f"{model}, {sampler}")
@@ -153,8 +176,11 @@ def draw_ways(rows: list[dict], cloud: str, path: Path) -> None:
     """Coordinates over t along the probability-flow ODE: the paper's figures 3 and 8."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(2, len(MODELS), figsize=(16, 5), sharex=True, sharey="row")
-    for column, model in enumerate(MODELS):
+    models = named(rows)
+    figure, panels = plt.subplots(
+        2, len(models), figsize=(3.2 * len(models), 5), sharex=True, sharey="row", squeeze=False
+    )
+    for column, model in enumerate(models):
         row = first(rows, cloud, model)
         ways = np.array(row["ways"])
         times = np.linspace(1.0, 0.0, len(ways))
@@ -187,6 +213,11 @@ def draw_lambda(rows: list[dict], clouds: list[str], path: Path) -> None:
     save(figure, path)
 
 
+def named(rows: list[dict]) -> list[str]:
+    """The models there are rows of, in the order of the tables."""
+    return [model for model in MODELS if any(row["model"] == model for row in rows)]
+
+
 def first(rows: list[dict], cloud: str, model: str) -> dict:
     return next(r for r in rows if (r["cloud"], r["model"], r["seed"]) == (cloud, model, 0))
 
@@ -202,6 +233,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=4200)
     parser.add_argument("--jobs", type=int, default=1, help="models trained at once")
     parser.add_argument("--clouds", nargs="*", default=list(POINT_CLOUDS))
+    parser.add_argument("--models", nargs="*", default=MODELS, choices=MODELS)
     parser.add_argument(
         "--published",
         action="store_true",
@@ -215,7 +247,7 @@ def main() -> None:
         (cloud, model, seed, arguments.updates, arguments.published)
         for seed in range(arguments.seeds)
         for cloud in arguments.clouds
-        for model in MODELS
+        for model in arguments.models
     ]
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         rows = list(pool.map(run, *zip(*tasks, strict=True)))
@@ -231,7 +263,8 @@ def main() -> None:
         for sampler in SAMPLERS:
             draw_samples(rows, cloud, sampler, arguments.output / f"{cloud} {sampler}.png")
         draw_ways(rows, cloud, arguments.output / f"{cloud} trajectories.png")
-    draw_lambda(rows, arguments.clouds, arguments.output / "lambda.png")
+    if any(row["lambda"] for row in rows):
+        draw_lambda(rows, arguments.clouds, arguments.output / "lambda.png")
 
 
 if __name__ == "__main__":

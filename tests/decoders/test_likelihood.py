@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from tests.decoders.test_decoders import CONTEXT, DECODERS, mlp
-from tsdiff.decoders import VSDM, AffineDecoder, Decoder, FlowMatching, Interpolant, ScoreSDE
+from tsdiff.decoders import (
+    VSDM,
+    AffineDecoder,
+    Decoder,
+    FlowMatching,
+    Interpolant,
+    SchrodingerBridge,
+    ScoreSDE,
+)
 from tsdiff.networks import Network
 from tsdiff.random import seeded, standard_normal
 
@@ -20,10 +28,11 @@ EVERY = {
     **GAUSSIAN,
     "flow_uniform": partial(FlowMatching, path="uniform"),
     "flow_learned": partial(FlowMatching, latent="learned"),
+    "bridge": SchrodingerBridge,
 }
 every_gaussian = pytest.mark.parametrize("name", list(GAUSSIAN))
 # Of noise that a random network makes up, data lie anywhere.
-NOISES = {"ddpm", "vp", "sub_vp", "ve", "vsdm", "vsdm_conditional"}
+NOISES = {"bridge", "ddpm", "vp", "sub_vp", "ve", "vsdm", "vsdm_conditional"}
 PLAIN_AND_PRECONDITIONED = [
     *((name, True) for name in EVERY),
     *((name, False) for name in EVERY if name not in NOISES),
@@ -42,9 +51,11 @@ def random_decoder(name: str, target_dim: int, **options) -> AffineDecoder:
     decoder = EVERY[name](mlp(target_dim, random=True), target_dim, **options)
     decoder.requires_grad_(False)
     # A network of random weights turns as often over time as its embedding; trained ones do not.
-    decoder.network.time.frequencies.mul_(0.1)
-    for parameter in decoder.network.parameters():
-        parameter.mul_(1.5)
+    networks = [part for part in decoder.children() if isinstance(part, Network)]
+    for network in networks:
+        network.time.frequencies.mul_(0.1)
+        for parameter in network.parameters():
+            parameter.mul_(1.5)
     if name == "flow_learned":
         for parameter in decoder.latent.parameters():
             parameter.add_(0.3 * standard_normal(parameter, seeded(3)))

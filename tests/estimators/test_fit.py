@@ -256,6 +256,8 @@ def test_parameters_follow_scikit_learn():
         (tsdiff.VSDMEstimator, {"zeta": 2.0}, "zeta must lie"),
         (tsdiff.VSDMEstimator, {"structure": "banded"}, "unknown structure 'banded'"),
         (tsdiff.VSDMEstimator, {"decoder_kwargs": {"zeta": 0.9}}, "of its own: use that"),
+        (tsdiff.SchrodingerBridgeEstimator, {"method": "sinkhorn"}, "unknown method 'sinkhorn'"),
+        (tsdiff.SchrodingerBridgeEstimator, {"solver": "ddim"}, "choose another solver"),
     ],
 )
 def test_bad_processes_are_named(kind, options, message):

@@ -14,6 +14,7 @@ KINDS = [
     tsdiff.DDPMEstimator,
     tsdiff.FlowMatchingEstimator,
     tsdiff.InterpolantEstimator,
+    tsdiff.SchrodingerBridgeEstimator,
     tsdiff.ScoreEstimator,
     tsdiff.VSDMEstimator,
 ]

@@ -34,7 +34,8 @@ def train(
             "--model",
             "-m",
             metavar="NAME",
-            help="flow_matching, ddpm (TimeGrad), score (SGM), vsdm or interpolant.",
+            help="flow_matching, ddpm (TimeGrad), score (SGM), vsdm, interpolant or "
+            "schrodinger_bridge.",
         ),
     ] = "flow_matching",
     prediction_length: Annotated[

@@ -1,6 +1,7 @@
 """Conditional generative models of one event: loss and sample, given context."""
 
 from tsdiff.decoders.base import AffineDecoder, Decoder, Phase
+from tsdiff.decoders.bridge import SchrodingerBridge
 from tsdiff.decoders.ddpm import DDPM
 from tsdiff.decoders.flow_matching import FlowMatching
 from tsdiff.decoders.interpolant import Interpolant
@@ -17,6 +18,7 @@ __all__ = [
     "Interpolant",
     "Phase",
     "RectifiedFlow",
+    "SchrodingerBridge",
     "ScoreSDE",
     "VSDMWarning",
 ]

@@ -139,6 +139,9 @@ class Decoder(nn.Module):
         """What is to be done between updates; nothing, for most."""
         return ()
 
+    def check_solver(self, solver: Solver) -> None:
+        """Raise MissingFieldError if the process is known to lack what a solver needs."""
+
 
 class AffineDecoder(Decoder):
     """Regression of one prediction along an affine path, sampled by any solver.
@@ -311,7 +314,7 @@ class AffineDecoder(Decoder):
             ``(1 - w)`` times those without a context plus ``w`` times those with it. The network
             must have been trained with contexts that were dropped, set to zero, now and then.
         """
-        network = self._bound(context, condition_weight)
+        network = bound(self.network, context, condition_weight)
         last: tuple[Tensor, Tensor, Coefficients, Tensor, Tensor] | None = None
 
         def ask(wanted: str) -> Evaluate:
@@ -349,12 +352,9 @@ class AffineDecoder(Decoder):
             name=f"{type(self).__name__} on {type(self.path).__name__}",
         )
 
-    def _bound(self, context: Tensor, condition_weight: float) -> Evaluate:
-        given = self.network.bind(context)
-        if condition_weight == 1.0:
-            return given
-        free = self.network.bind(torch.zeros_like(context))
-        return lambda x, t: torch.lerp(free(x, t), given(x, t), condition_weight)
+    def followed(self, solver: Solver, context: Tensor, *, condition_weight: float = 1.0) -> Field:
+        """The process as that solver sees it; for most decoders all see the same."""
+        return self.field(context, condition_weight=condition_weight)
 
     def draw_source(self, field: Field, like: Tensor, generator: Randomness = None) -> Tensor:
         """Where sampling starts, as the path sees it; of the shape of ``like [B, T, D]``."""
@@ -381,7 +381,8 @@ class AffineDecoder(Decoder):
         condition_weight
             See :meth:`field`.
         """
-        field = self.field(context, condition_weight=condition_weight)
+        chosen = self.solver if solver is None else as_solver(solver)
+        field = self.followed(chosen, context, condition_weight=condition_weight)
         like = context.new_empty((*context.shape[:2], len(self.source_mean)))
         x = self.draw_source(field, like, generator)
         sampler = {"solver": solver, "num_steps": num_steps, "grid": grid}
@@ -527,6 +528,11 @@ class AffineDecoder(Decoder):
         """``KL(N(mean, std²) ‖ source)``, ``[B]``, of ``mean [B, T, D]`` and ``std [1, 1, D]``."""
         return likelihood.gaussian_divergence(mean, std, self.source_mean, self.source_factor)
 
+    def turn(self, context: Tensor) -> Evaluate:
+        """``F`` of the probability-flow ODE at ``(u, t)``, for one ``context [B, T, H]``."""
+        network = self.network.bind(context)
+        return lambda u, t: self.rotation(network, u, t)
+
     def rotation(self, network: Evaluate, u: Tensor, t: Tensor) -> Tensor:
         """``F``, as a bound network has it, at ``u [B, T, D]`` along the axes."""
         inside = self.path.clip(t)
@@ -550,6 +556,15 @@ class AffineDecoder(Decoder):
         signal, level, u = k.a / r, k.b / r, x / r
         rotated = self.axes.along(network(self.axes.across(u), t))
         return signal * u - level * rotated, level * u + signal * rotated
+
+
+def bound(network: Network, context: Tensor, condition_weight: float) -> Evaluate:
+    """A network under a context, guided by itself without one: see :meth:`AffineDecoder.field`."""
+    given = network.bind(context)
+    if condition_weight == 1.0:
+        return given
+    free = network.bind(torch.zeros_like(context))
+    return lambda x, t: torch.lerp(free(x, t), given(x, t), condition_weight)
 
 
 def path_maker(name: str, known: dict[str, PathMaker], what: str) -> PathMaker:

@@ -90,7 +90,7 @@ def log_prob(
         start = decoder.standardised(decoder.axes.enter(rows)).to(x0.dtype)
         clock = Clock(decoder, x0.device)
         falling = torch.linspace(1.0, 0.0, check_steps(num_steps) + 1, dtype=torch.float64)
-        flow = _augmented(decoder, decoder.network.bind(context), clock, probes, exact)
+        flow = _augmented(decoder.turn(context), clock, probes, exact)
         state = torch.cat([start.flatten(1), start.new_zeros(len(start), 1)], dim=1).unsqueeze(1)
         ended = integrate(Field(velocity=flow), solver or RK4(), state, falling).squeeze(1)
         u, change = ended[:, :-1].reshape(start.shape), ended[:, -1].double()
@@ -173,11 +173,7 @@ class Clock:
 
 
 def _augmented(
-    decoder: AffineDecoder,
-    network: Callable[[Tensor, Tensor], Tensor],
-    clock: Clock,
-    probes: Tensor,
-    exact: bool,
+    rotation: Callable[[Tensor, Tensor], Tensor], clock: Clock, probes: Tensor, exact: bool
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Slope of ``(u, ∫ divergence) [B, 1, T·D + 1]`` in ``1 - c``, which falls on the way."""
 
@@ -187,7 +183,7 @@ def _augmented(
         u = state[:, 0, :-1].reshape(probes.shape[1:])
         with torch.enable_grad():
             u = u.detach().requires_grad_(True)
-            turn = decoder.rotation(network, u, t.to(state.dtype))
+            turn = rotation(u, t.to(state.dtype))
             drift = speed * turn
             chunks = probes.split(max(1, _AT_ONCE // max(1, len(u))))
             traces = [_trace(drift, u, chunk) for chunk in chunks]

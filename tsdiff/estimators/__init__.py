@@ -1,6 +1,7 @@
 """What users hold: estimators with ``fit``, predictors with ``predict``, ``save`` and ``load``."""
 
 from tsdiff.estimators.base import ESTIMATORS, GenerativeEstimator
+from tsdiff.estimators.bridge import SchrodingerBridgeEstimator
 from tsdiff.estimators.ddpm import DDPMEstimator, TimeGradEstimator
 from tsdiff.estimators.flow_matching import FlowMatchingEstimator
 from tsdiff.estimators.interpolant import InterpolantEstimator
@@ -18,6 +19,7 @@ __all__ = [
     "InterpolantEstimator",
     "NonFiniteForecastError",
     "SavedModelError",
+    "SchrodingerBridgeEstimator",
     "ScoreEstimator",
     "TimeGradEstimator",
     "VSDMEstimator",

@@ -24,7 +24,7 @@ from tsdiff.guidance import Guidance, as_guidance
 from tsdiff.guidance.sampler import check_steerable
 from tsdiff.guidance.steering import Steering
 from tsdiff.random import seeded
-from tsdiff.solvers import Grid, Solver
+from tsdiff.solvers import Grid, Solver, as_solver
 from tsdiff.transforms import forecast_windows, load_series
 
 if TYPE_CHECKING:
@@ -133,13 +133,16 @@ class GenerativePredictor(RepresentablePredictor):
         DataError
             If the data don't fit the model.
         ValueError
-            If a solver, grid, number, quantile or condition makes no sense.
+            If a solver, grid, number, quantile or condition makes no sense, or the solver can't
+            follow the decoder's process (MissingFieldError).
         GuidanceError
             If no sample can have what the conditions ask for.
         NonFiniteForecastError
             If samples are NaN or infinite.
         """
         checks.check_sampler(solver, num_steps, grid)
+        if solver is not None:
+            self.model.decoder.check_solver(as_solver(solver))
         for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
             checks.positive_integer(name, value)
         if quantiles is not None:

@@ -202,7 +202,7 @@ def check_steerable(decoder: Decoder, context: Tensor) -> None:
             f"{type(decoder).__name__} has no process that could be steered: only ClassifierFree "
             "can guide it"
         )
-    Analytic().check(decoder.field(context))
+    Analytic().check(decoder.followed(Analytic(), context))
 
 
 def sample_guided(
@@ -242,7 +242,7 @@ def sample_guided(
     """
     if context.shape[1] != 1:
         raise ValueError(f"guided events have one step, got contexts of {context.shape[1]}")
-    field = decoder.field(context, condition_weight=condition_weight)
+    field = decoder.followed(Analytic(), context, condition_weight=condition_weight)
     Analytic().check(field)
     grid = as_grid("angle" if grid is None else grid)
     times = grid(NUM_STEPS if num_steps is None else num_steps, field.signal_noise)

@@ -16,6 +16,7 @@ from tsdiff.processes.affine import (
     VarianceExploding,
     VariancePreserving,
 )
+from tsdiff.processes.bridge import GaussianCoupling, OrnsteinUhlenbeck
 from tsdiff.processes.fixed_basis import FixedBasisSDE
 from tsdiff.processes.gaussian_bridge import GaussianBridge
 from tsdiff.processes.interpolant import PointSource
@@ -33,6 +34,7 @@ __all__ = [
     "DiscreteDDPM",
     "FixedBasisSDE",
     "GaussianBridge",
+    "GaussianCoupling",
     "Kac",
     "Linear",
     "LinearSDE",
@@ -40,6 +42,7 @@ __all__ = [
     "MatrixSDE",
     "MeanReverting",
     "Moments",
+    "OrnsteinUhlenbeck",
     "PathSample",
     "PointSource",
     "QuantileLatent",

@@ -53,6 +53,11 @@ class GaussianBridge:
         """``Cov x_t``, ``[B, D, D]``."""
         return self._matrix(self._spectrum(t)[0])
 
+    @property
+    def coupling(self) -> Tensor:
+        """``X = Cov(x_0, x_1)``, ``[D, D]``: what the two ends know of each other."""
+        return self._matrix(self._joint)
+
     def drift(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """``A_t [B, D, D]`` and ``u_t [B, D]``."""
         spectrum, slope = self._spectrum(t)
@@ -76,12 +81,16 @@ class GaussianBridge:
         s, whole = self._elapsed(t), torch.sinh(0.5 * self._reach)
         return torch.sinh(0.5 * (self._reach - s)) / whole, torch.sinh(0.5 * s) / whole
 
+    @property
+    def _joint(self) -> Tensor:
+        """Eigenvalues of ``X``, ``[D]``."""
+        kappa = 2.0 * torch.sinh(0.5 * self._reach)
+        return 0.5 * ((4.0 * self._values + kappa**2).sqrt() - kappa)
+
     def _spectrum(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Eigenvalues of ``C_t`` and their derivatives in ``s``, ``[B, D]`` each."""
-        s, half = self._elapsed(t), 0.5 * self._reach
+        s, half, joint = self._elapsed(t), 0.5 * self._reach, self._joint
         k0, k1 = (weight.unsqueeze(-1) for weight in self._weights(t))
-        kappa = 2.0 * torch.sinh(half)
-        joint = 0.5 * ((4.0 * self._values + kappa**2).sqrt() - kappa)
         s = s.unsqueeze(-1)
         dk0 = -0.5 * torch.cosh(half - 0.5 * s) / torch.sinh(half)
         dk1 = 0.5 * torch.cosh(0.5 * s) / torch.sinh(half)

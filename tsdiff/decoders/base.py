@@ -98,6 +98,24 @@ class Decoder(nn.Module):
         """One event ``[B, T, D]`` for each row of ``context [B, T, H]``."""
         raise NotImplementedError(f"{type(self).__name__} defines no sample")
 
+    def validation_loss(
+        self, x0: Tensor, context: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """What is to fall on held-out data, ``[B, T, D]``: the loss, for most.
+
+        It is compared with :meth:`untrained_loss`, or else with its own first value.
+        """
+        return self.loss(x0, context, generator=generator)
+
+    def check_solver(self, solver: str | Solver, context: Tensor) -> None:
+        """Raise :class:`~tsdiff.solvers.MissingFieldError` if ``solver`` can't sample this process.
+
+        Parameters
+        ----------
+        context
+            Any, ``[B, T, H]``.
+        """
+
     def set_data_moments(self, mean: Tensor, covariance: Tensor) -> None:
         """Tell the mean ``[D]`` and covariance ``[D, D]`` of the data; called before training."""
 
@@ -221,6 +239,25 @@ class AffineDecoder(Decoder):
         return k if spread is None else k._replace(a=k.a * spread, da=k.da * spread)
 
     @property
+    def gaussian(self) -> bool:
+        """Whether the path joins data with Gaussian noise that is independent of them."""
+        return True
+
+    def rotation(self, context: Tensor) -> Evaluate:
+        """``F(x, t)``, the slope ``du/dθ`` of the flow, for one ``context [B, T, H]``.
+
+        It has no singularity at either end of the path, as velocities and scores have.
+        """
+        network = self.network.bind(context)
+
+        def slope(x: Tensor, t: Tensor) -> Tensor:
+            k = self.coefficients(t)
+            data, noise = self._denoise(network, x, t, k)
+            return (k.a * noise - k.b * data) / torch.hypot(k.a, k.b)
+
+        return slope
+
+    @property
     def _spread(self) -> Tensor | None:
         """What ``ξ`` is multiplied by to be data on the path; None for 1."""
         unit = self.axes.kind == "own" and self.axes.rescale
@@ -314,6 +351,9 @@ class AffineDecoder(Decoder):
             spread=self.axes.spread,
             name=f"{type(self).__name__} on {type(self.path).__name__}",
         )
+
+    def check_solver(self, solver: str | Solver, context: Tensor) -> None:
+        as_solver(solver).check(self.field(context))
 
     def draw_source(self, field: Field, like: Tensor, generator: Randomness = None) -> Tensor:
         """Where sampling starts, as the path sees it; of the shape of ``like [B, T, D]``."""

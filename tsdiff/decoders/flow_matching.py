@@ -191,11 +191,15 @@ class FlowMatching(AffineDecoder):
 
     def field(self, context: Tensor) -> Field:
         field = super().field(context)
-        if self._gaussian and self.coupling.independent:
+        if self.gaussian:
             return field
         what = "coupled noise" if self._gaussian else "noise that isn't Gaussian"
         unknown = dict.fromkeys(("score", "data", "noise", "diffusion", "data_variance"))
         return replace(field, name=f"{field.name} with {what}", **unknown)
+
+    @property
+    def gaussian(self) -> bool:
+        return self._gaussian and self.coupling.independent
 
     @property
     def _moves_latent(self) -> bool:

@@ -1,6 +1,7 @@
 """What users hold: estimators with ``fit``, predictors with ``predict``, ``save`` and ``load``."""
 
 from tsdiff.estimators.base import ESTIMATORS, GenerativeEstimator
+from tsdiff.estimators.consistency import ConsistencyEstimator
 from tsdiff.estimators.ddpm import DDPMEstimator, TimeGradEstimator
 from tsdiff.estimators.flow_matching import FlowMatchingEstimator
 from tsdiff.estimators.interpolant import InterpolantEstimator
@@ -11,6 +12,7 @@ from tsdiff.estimators.vsdm import VSDMEstimator
 
 __all__ = [
     "ESTIMATORS",
+    "ConsistencyEstimator",
     "DDPMEstimator",
     "FlowMatchingEstimator",
     "GenerativeEstimator",

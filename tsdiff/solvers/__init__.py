@@ -14,7 +14,16 @@ from tsdiff.solvers.ddim import DDIM, Analytic, Ancestral
 from tsdiff.solvers.dpm import DPMSolver2M, DPMSolver2S, DPMSolver3M, DPMSolverSDE
 from tsdiff.solvers.euler_maruyama import EulerMaruyama
 from tsdiff.solvers.exponential import ExponentialAdams, ExponentialHeun
-from tsdiff.solvers.grids import GRIDS, Grid, KarrasGrid, LogSNRGrid, PowerGrid, UniformGrid
+from tsdiff.solvers.grids import (
+    GRIDS,
+    AngleGrid,
+    Grid,
+    KarrasGrid,
+    LogSNRGrid,
+    PowerGrid,
+    UniformGrid,
+)
+from tsdiff.solvers.multistep import Multistep
 from tsdiff.solvers.runge_kutta import RK4, Euler, Heun, Midpoint
 from tsdiff.solvers.stochastic_heun import StochasticHeun
 
@@ -37,6 +46,7 @@ SOLVERS: dict[str, Solver] = {
     "ancestral": Ancestral(),
     "analytic": Analytic(),
     "ddim": DDIM(),
+    "consistency": Multistep(),
 }
 """Solvers by the names that ``predict(solver=...)`` and the command line understand."""
 
@@ -79,6 +89,7 @@ __all__ = [
     "SOLVERS",
     "Analytic",
     "Ancestral",
+    "AngleGrid",
     "DPMSolver2M",
     "DPMSolver2S",
     "DPMSolver3M",
@@ -95,6 +106,7 @@ __all__ = [
     "LogSNRGrid",
     "Midpoint",
     "MissingFieldError",
+    "Multistep",
     "PowerGrid",
     "Solver",
     "StochasticHeun",

@@ -67,7 +67,8 @@ def fit_points(
         raise ValueError(
             f"points must be [N, D] with at least two rows, all finite, got {list(points.shape)}"
         )
-    decoder.set_data_moments(points.double().mean(0), torch.cov(points.double().T))
+    covariance = torch.cov(points.double().T).reshape(points.shape[1], -1)
+    decoder.set_data_moments(points.double().mean(0), covariance)
     average = AveragedModel(decoder, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
     optimizer = torch.optim.Adam(decoder.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_updates)

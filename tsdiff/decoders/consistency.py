@@ -51,8 +51,10 @@ class Consistency(FewStepDecoder):
     teacher
         A trained decoder on the same path and axes, whose flow is distilled: see :meth:`student`.
     robustness
-        ``p`` of the weight ``1/(|Δ|² + 0.01)^p`` on a row's mean squared error: 0 is plain
-        regression, 1 counts all rows alike (Geng et al. 2025, eq. 22).
+        ``p`` of the weight ``1/(|Δ|² + 0.01)^p`` on a row's mean squared error (Geng et al. 2025,
+        eq. 22); None is 1/2 for a student and 0 without a teacher. The weight knows the noise of
+        the target: with it, training is drawn to the target's median instead of its mean, which
+        is another map where few dimensions have far modes. A teacher's slope has no noise.
     """
 
     teacher: AffineDecoder | None
@@ -64,7 +66,7 @@ class Consistency(FewStepDecoder):
         *,
         path: AffinePath | FixedBasisSDE | None = None,
         teacher: AffineDecoder | None = None,
-        robustness: float = 0.5,
+        robustness: float | None = None,
         solver: str | Solver = "consistency",
         num_steps: int = 2,
         grid: str | Grid | None = None,
@@ -81,8 +83,14 @@ class Consistency(FewStepDecoder):
             preconditioned=preconditioned,
             axes=axes,
         )
-        self.robustness = robustness
+        self.given_robustness = robustness
         self.teacher = teacher
+
+    @property
+    def robustness(self) -> float:
+        """``p`` of the loss, in force."""
+        usual = 0.0 if self.teacher is None else 0.5
+        return usual if self.given_robustness is None else self.given_robustness
 
     @property
     def objective(self) -> str:

@@ -79,7 +79,7 @@ class MomentMatching(FewStepDecoder):
         latent: str | QuantileLatent = "gaussian",
         latent_weight: float = 1.0,
         energy: str = "marginal",
-        particles: int = 16,
+        particles: int = 64,
         step: float = 1.0 / 16.0,
         context_bandwidth: float = 0.5,
         solver: str | Solver = "consistency",

@@ -63,7 +63,7 @@ class ConsistencyEstimator(GenerativeEstimator):
     teacher: str = "FlowMatchingEstimator"
     teacher_kwargs: dict[str, Any] | None = None
     latent: str = "gaussian"
-    particles: int = 16
+    particles: int = 64
     context_bandwidth: float = 0.5
 
     @classmethod

@@ -16,7 +16,8 @@ gives is multiplied by ``θ_t`` (eq. 12 of the paper, with the weight ``1/θ_t``
 What must agree is the joint law of event and context, and the kernel is one of both:
 ``k(y, z) k_c(c, c')``, ``k_c`` Gaussian with a bandwidth. Without it laws would be matched across
 contexts, and the map would be free to exchange them. As the bandwidth goes to 0, or M to 1, only
-``y_j`` and ``z_j`` are compared: a consistency model with a robust distance and a finite step.
+``y_j`` and ``z_j`` are compared: a consistency model with a robust distance and a finite step, and
+the bias of both.
 Several noises for one datum would fill a group, but are no way out: given ``x_0``, the law of
 ``f(x_t)`` is *not* that of ``f(x_r)``, as the nearer point knows more of it.
 
@@ -64,7 +65,8 @@ class MomentMatching(FewStepDecoder):
     particles
         M, at least 1.
     step
-        ``θ_t - θ_r`` as a share of the largest angle, in (0, 1).
+        ``θ_t - θ_r`` as a share of the largest angle, in (0, 1); near the data it is a quarter of
+        ``θ_t``, if that is less.
     context_bandwidth
         Of ``k_c``, in units of the root mean square distance of contexts; infinity for one that
         does not look at contexts.
@@ -80,7 +82,7 @@ class MomentMatching(FewStepDecoder):
         latent_weight: float = 1.0,
         energy: str = "marginal",
         particles: int = 64,
-        step: float = 1.0 / 16.0,
+        step: float = 1.0 / 8.0,
         context_bandwidth: float = 0.5,
         solver: str | Solver = "consistency",
         num_steps: int = 2,
@@ -136,7 +138,8 @@ class MomentMatching(FewStepDecoder):
         network = self.network.bind(near)
         moved, theta = self._map(network, particles, noise, share)
         with torch.no_grad():
-            fixed, _ = self._map(network, particles, noise, (share - self.step).clamp_min(0.0))
+            nearer = share - torch.minimum(share / 4.0, torch.full_like(share, self.step))
+            fixed, _ = self._map(network, particles, noise, nearer)
         y, z, c = (v.flatten(1).unflatten(0, (-1, size)) for v in (moved, fixed, near.detach()))
         width = theta.mean((1, 2))[::size, None, None] * math.sqrt(y.shape[-1])
         apart = discrepancy(y, z, width, self._kernel_of_contexts(c)).flatten()

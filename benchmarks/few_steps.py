@@ -51,7 +51,9 @@ def models(points: torch.Tensor, seed: int, updates: int) -> dict[str, tuple[Aff
 
     def add(name: str, make: Callable[[], Any]) -> Any:
         began = time.perf_counter()
-        decoder = fit_points(make(), points, num_updates=updates, batch_size=256, seed=seed)
+        decoder = fit_points(
+            make(), points, num_updates=updates, batch_size=256, learning_rate=1e-3, seed=seed
+        )
         trained[name] = (decoder, time.perf_counter() - began)
         return decoder
 
@@ -59,8 +61,11 @@ def models(points: torch.Tensor, seed: int, updates: int) -> dict[str, tuple[Aff
     add("rectified flow", lambda: RectifiedFlow(flow))
     add("distilled flow", lambda: Consistency.student(flow))
     add("consistency training", lambda: Consistency(network(seed), 2))
-    add("moment matching", lambda: MomentMatching(network(seed), 2))
-    add("moment matching, learned latent", lambda: MomentMatching(network(seed), 2, latent="learned"))
+    # No contexts: all particles of a batch are of one.
+    whole: dict[str, Any] = {"particles": 256}
+    add("moment matching", lambda: MomentMatching(network(seed), 2, **whole))
+    whole["latent"] = "learned"
+    add("moment matching, learned latent", lambda: MomentMatching(network(seed), 2, **whole))
     return trained
 
 
@@ -131,7 +136,7 @@ def draw(pictures: dict[str, np.ndarray], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--updates", type=int, default=3000)
+    parser.add_argument("--updates", type=int, default=2000)
     parser.add_argument("--output", type=Path, default=Path("few_steps"))
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)

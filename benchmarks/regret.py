@@ -23,7 +23,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument(
-        "--steps", type=int, nargs="*", default=[None], help="num_steps; the model's own if left out"
+        "--steps",
+        type=int,
+        nargs="*",
+        default=[None],
+        help="num_steps; the model's own if left out",
     )
     known = MODELS | VARIANTS
     parser.add_argument("--models", nargs="*", default=list(known), choices=list(known))

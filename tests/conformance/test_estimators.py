@@ -25,8 +25,8 @@ BUILT_IN = {
 }
 
 
-# Solvers that cannot sample an estimator's process, by its class; those of an affine path know no end
-# of the flow.
+# Solvers that cannot sample an estimator's process, by its class; of an affine path the flow's end
+# is not known.
 REFUSES: dict[str, set[str]] = {"ConsistencyEstimator": set(SOLVERS) - {"consistency"}}
 OF_AFFINE_PATHS = {"consistency"}
 

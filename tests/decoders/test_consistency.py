@@ -109,15 +109,15 @@ class TestIdentity:
         for parameter in model.network.parameters():
             torch.nn.init.normal_(parameter, std=0.2, generator=seeded(2))
         bound = model.network.bind(torch.randn(5, 1, CONTEXT, generator=seeded(3)).double())
-        t = torch.tensor([0.0533, 0.2042, 0.5077, 0.8031, 0.9522], dtype=torch.float64).view(-1, 1, 1)
+        t = torch.tensor([0.0533, 0.2042, 0.5077, 0.8031, 0.9522], dtype=torch.float64).view(
+            -1, 1, 1
+        )
         u, slope = (torch.randn(5, 1, 2, generator=seeded(s)).double() for s in (4, 5))
         ours = model.target(bound, u, t, model.coefficients(t), slope)
         h = 1e-5
         (_, before), (_, here), (_, after) = (model.polar(t + d) for d in (-h, 0.0, h))
         turning = (after - before) / (2 * h)
-        ends = [
-            model.mean_slope(bound, u + d * turning * slope, t + d) for d in (-h, h)
-        ]
+        ends = [model.mean_slope(bound, u + d * turning * slope, t + d) for d in (-h, h)]
         expected = slope - here / turning * (ends[1] - ends[0]) / (2 * h)
         torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
 
@@ -152,7 +152,10 @@ class TestIdentity:
         losses = []
         for robustness in (0.0, 1.0):
             model = Consistency(mlp(random=True), 2, robustness=robustness)
-            x0, context = 3.0 * torch.randn(8, 1, 2, generator=seeded(1)), torch.zeros(8, 1, CONTEXT)
+            x0, context = (
+                3.0 * torch.randn(8, 1, 2, generator=seeded(1)),
+                torch.zeros(8, 1, CONTEXT),
+            )
             losses.append(model.loss(x0, context, generator=seeded(2)))
         plain, robust = losses
         weight = 1.0 / (plain.mean((1, 2), keepdim=True) + 1e-2)
@@ -160,7 +163,7 @@ class TestIdentity:
 
 
 class Exact(AffineDecoder):
-    """The exact flow of an even mixture of ``N(±0.9, 0.19)``, of unit variance, by its posterior."""
+    """The exact flow of an even mixture of ``N(±0.9, 0.19)``, whose variance is 1."""
 
     place, variance = 0.9, 0.19
 
@@ -191,7 +194,11 @@ def teacher() -> Exact:
 @pytest.fixture(scope="module")
 def student(teacher: Exact) -> Consistency:
     return fit_points(
-        Consistency.student(teacher), teacher.draw(4000, 1), num_updates=500, batch_size=256, ema_decay=0.98
+        Consistency.student(teacher),
+        teacher.draw(4000, 1),
+        num_updates=500,
+        batch_size=256,
+        ema_decay=0.98,
     )
 
 

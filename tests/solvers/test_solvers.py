@@ -198,7 +198,9 @@ class TestOrder:
         if isinstance(solver, DormandPrince):  # as exact as its tolerances, at any number of steps
             assert max(errors) < 1e-4
             return
-        if isinstance(solver, (Analytic, Multistep)):  # exact for Gaussian data, at any number of steps
+        if isinstance(
+            solver, (Analytic, Multistep)
+        ):  # exact for Gaussian data, at any number of steps
             assert max(errors) < 1e-12
             return
         rates = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]

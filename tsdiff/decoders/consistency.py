@@ -1,7 +1,7 @@
 r"""Consistency models: the end of the flow, learned from data or from a trained decoder.
 
-``f(u, θ) = u - θ G`` (:mod:`tsdiff.decoders.few_step`) is constant along the flow ``du/dθ = F``, and
-so the flow's end, if and only if
+``f(u, θ) = u - θ G`` (:mod:`tsdiff.decoders.few_step`) is constant along the flow ``du/dθ = F``,
+and so the flow's end, if and only if
 
 .. math:: G = F - θ\,\frac{dG}{dθ}, \qquad
    \frac{dG}{dθ} = \frac{\partial G}{\partial u} F + \frac{\partial G}{\partial θ}.
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from tsdiff.decoders.axes import Axes
-from tsdiff.decoders.base import AffineDecoder, Evaluate
+from tsdiff.decoders.base import AffineDecoder, Decoder, Evaluate
 from tsdiff.decoders.few_step import FewStepDecoder, radius_angle
 from tsdiff.networks import Network
 from tsdiff.processes import AffinePath, Coefficients, FixedBasisSDE, Trigonometric
@@ -127,8 +127,8 @@ class Consistency(FewStepDecoder):
         """The model that distils ``teacher``, which isn't changed.
 
         A preconditioned teacher's network is what the student's starts from: ``G = F`` is right as
-        ``θ → 0``. Options are those of the class. Source and moments are the teacher's; but of VSDM,
-        whose source follows the context, the student has the pooled one.
+        ``θ → 0``. Options are those of the class. Source and moments are the teacher's; but of
+        VSDM, whose source follows the context, the student has the pooled one.
 
         Raises
         ------
@@ -186,13 +186,12 @@ class Consistency(FewStepDecoder):
         common = pace.mean(-1, keepdim=True)
         ways = (common * turning * slope, common.expand_as(t))
         with torch.no_grad():
-            _, change = torch.func.jvp(
-                lambda u, t: self.mean_slope(network, u, t), (u, t), ways
-            )
+            product = torch.func.jvp(lambda u, t: self.mean_slope(network, u, t), (u, t), ways)
+            change: Tensor = product[1]
             return slope - pace / common * change
 
 
-def check_teacher(teacher: AffineDecoder) -> None:
+def check_teacher(teacher: Decoder) -> None:
     """Raise a ValueError unless the flow of ``teacher`` can be distilled."""
     if isinstance(teacher, FewStepDecoder):
         raise ValueError(f"{type(teacher).__name__} takes few steps already: distil a flow")

@@ -43,8 +43,8 @@ class ConsistencyEstimator(GenerativeEstimator):
     Parameters
     ----------
     objective
-        ``"training"``, from data alone; ``"distillation"``, of a teacher that is trained first, under
-        its encoder, for as many epochs again; or ``"moments"``, inductive moment matching.
+        ``"training"``, from data alone; ``"distillation"``, of a teacher that is trained first,
+        under its encoder, for as many epochs again; or ``"moments"``, inductive moment matching.
     teacher
         Name of an estimator, for distillation.
     teacher_kwargs

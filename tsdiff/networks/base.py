@@ -15,7 +15,8 @@ class Network(nn.Module):
     ``t`` may also be ``[1, 1, 1]``, one time for all rows. The output starts at exactly zero,
     so that a preconditioned decoder begins as the Gaussian it is preconditioned on.
 
-    Its last layer is ``outlet``. Parameters of every subclass: ``target_dim`` (D) and ``context_dim`` (H), then its own.
+    Its last layer is ``outlet``. Parameters of every subclass: ``target_dim`` (D) and
+    ``context_dim`` (H), then its own.
     """
 
     outlet: nn.Linear | nn.Conv1d

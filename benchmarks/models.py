@@ -26,6 +26,12 @@ VARIANTS = {
     "Kac flow": partial(tsdiff.FlowMatchingEstimator, path="kac"),
     "uniform flow": partial(tsdiff.FlowMatchingEstimator, path="uniform"),
     "flow from a learned latent": partial(tsdiff.FlowMatchingEstimator, latent="learned"),
+    "consistency": tsdiff.ConsistencyEstimator,
+    "distilled flow": partial(tsdiff.ConsistencyEstimator, objective="distillation"),
+    "moment matching": partial(tsdiff.ConsistencyEstimator, objective="moments"),
+    "moment matching, learned latent": partial(
+        tsdiff.ConsistencyEstimator, objective="moments", latent="learned"
+    ),
     "rectified flow": partial(tsdiff.FlowMatchingEstimator, rectifications=1),
 }
 """Other processes, each with its default solver."""

@@ -4,6 +4,7 @@ The law's expected score at the same observations is closed form, and the models
 ensemble estimator, so that a perfect model has an expected regret of 1.
 
     python benchmarks/regret.py --seeds 3
+    python benchmarks/regret.py --models consistency "distilled flow" --steps 1 2 4
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs="*",
+        default=[None],
+        help="num_steps; the model's own if left out",
+    )
     known = MODELS | VARIANTS
     parser.add_argument("--models", nargs="*", default=list(known), choices=list(known))
     arguments = parser.parse_args()
@@ -29,21 +37,28 @@ def main() -> None:
     horizon = data.metadata.prediction_length
     law = true_score(data)
 
-    print("| model | seed | regret | 80 % coverage | 80 % coverage of the sum | epochs |")
-    print("|---|--:|--:|--:|--:|--:|")
+    print("| model | seed | steps | regret | 80 % coverage | 80 % coverage of the sum | epochs |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
     for name in arguments.models:
         kind = known[name]
         for seed in range(arguments.seeds):
             predictor = kind(prediction_length=horizon, seed=seed).fit(data.train, progress=False)
-            result = tsdiff.evaluate(predictor, data.test, num_samples=arguments.samples, seed=seed)
-            regret = result["crps_sum_fair"].value / law
-            error = result["crps_sum_fair"].error / law
-            print(
-                f"| {name} | {seed} | {regret:.3f} ± {error:.3f} | "
-                f"{result['coverage_80'].value:.3f} | {result['coverage_sum_80'].value:.3f} | "
-                f"{len(predictor.history) - 1} |",
-                flush=True,
-            )
+            for steps in arguments.steps:
+                result = tsdiff.evaluate(
+                    predictor,
+                    data.test,
+                    num_samples=arguments.samples,
+                    seed=seed,
+                    num_steps=steps,
+                )
+                regret = result["crps_sum_fair"].value / law
+                error = result["crps_sum_fair"].error / law
+                print(
+                    f"| {name} | {seed} | {steps or 'default'} | {regret:.3f} ± {error:.3f} | "
+                    f"{result['coverage_80'].value:.3f} | "
+                    f"{result['coverage_sum_80'].value:.3f} | {len(predictor.history) - 1} |",
+                    flush=True,
+                )
 
 
 def true_score(data) -> float:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tsdiff import datasets, estimators, evaluation, guidance
     from tsdiff.datasets import DataError, from_frame, get_dataset, list_datasets, read_series
     from tsdiff.estimators import (
+        ConsistencyEstimator,
         DDPMEstimator,
         FlowMatchingEstimator,
         GenerativeEstimator,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     load = GenerativePredictor.load
 
 __all__ = [
+    "ConsistencyEstimator",
     "DDPMEstimator",
     "DataError",
     "FlowMatchingEstimator",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.decoders.test_decoders import DECODERS
-from tsdiff.decoders import VSDM, FlowMatching
+from tsdiff.decoders import VSDM, Consistency, FlowMatching, MomentMatching
 from tsdiff.networks import NETWORKS
 from tsdiff.random import seeded
 from tsdiff.solvers import GRIDS, SOLVERS, MissingFieldError, PowerGrid
@@ -19,6 +19,9 @@ PROCESSES = DECODERS | {
     "uniform": partial(FlowMatching, path="uniform"),
     "learned_latent": partial(FlowMatching, latent="learned"),
     "flow_coupled": partial(FlowMatching, coupling="optimal_transport"),
+    "consistency": Consistency,
+    "moment_matching": MomentMatching,
+    "moment_matching_latent": partial(MomentMatching, latent="learned"),
     "vsdm_conditional": VSDM,
     "vsdm_low_rank": partial(VSDM, structure="low_rank", rank=1),
 }

@@ -19,7 +19,15 @@ from tsdiff.random import seeded
 from tsdiff.solvers import DDIM, SOLVERS, EulerMaruyama, MissingFieldError
 
 SHORT = VariancePreserving(1.0, 1.0)
-REFUSED = {"ddim", "dpm++2m", "dpm++2s", "dpm++3m", "exponential_adams", "exponential_heun"}
+REFUSED = {
+    "ddim",
+    "dpm++2m",
+    "dpm++2s",
+    "dpm++3m",
+    "exponential_adams",
+    "exponential_heun",
+    "consistency",
+}
 FOLLOWED = sorted(SOLVERS.keys() - REFUSED)
 METHODS = ("endpoints", "trajectories")
 
@@ -380,7 +388,7 @@ class TestSolvers:
         decoder = bridge()
         message = "flow of a SchrodingerBridge has none: choose another solver"
         with pytest.raises(MissingFieldError, match=message):
-            decoder.check_solver(SOLVERS[solver])
+            decoder.check_solver(SOLVERS[solver], context(2))
         with pytest.raises(MissingFieldError, match=message):
             decoder.sample(context(2), solver=solver, num_steps=3, generator=seeded(1))
         with pytest.raises(MissingFieldError, match=message):
@@ -388,15 +396,15 @@ class TestSolvers:
 
     def test_a_share_of_noise_makes_the_difference(self) -> None:
         decoder = bridge()
-        decoder.check_solver(DDIM(eta=1.0))
+        decoder.check_solver(DDIM(eta=1.0), context(2))
         with pytest.raises(MissingFieldError):
-            decoder.check_solver(DDIM(eta=0.5))
+            decoder.check_solver(DDIM(eta=0.5), context(2))
         with pytest.raises(MissingFieldError, match="volatility"):
-            decoder.check_solver(EulerMaruyama("volatility"))
+            decoder.check_solver(EulerMaruyama("volatility"), context(2))
 
     @pytest.mark.parametrize("solver", FOLLOWED)
     def test_others_pass(self, solver: str) -> None:
-        bridge().check_solver(SOLVERS[solver])
+        bridge().check_solver(SOLVERS[solver], context(2))
 
 
 class TestTrained:

@@ -35,7 +35,9 @@ every_decoder = pytest.mark.parametrize("make", list(DECODERS.values()), ids=lis
 by_dimension = pytest.mark.parametrize(
     "make", list(DECODERS.values())[:-2], ids=list(DECODERS)[:-2]
 )
-every_solver = pytest.mark.parametrize("solver", list(SOLVERS))
+# What integrates a process; the other one maps to its end.
+STEPPING = [name for name in SOLVERS if name != "consistency"]
+every_solver = pytest.mark.parametrize("solver", STEPPING)
 
 
 def mlp(target_dim: int = 2, *, random: bool = False, **kwargs) -> ResidualMLP:
@@ -138,7 +140,7 @@ class TestUntrained:
     def test_shapes_and_finite_values(self, make, target_dim: int, steps: int) -> None:
         decoder = make(mlp(target_dim, random=True), target_dim)
         context = torch.randn(5, steps, CONTEXT, generator=seeded(4))
-        for solver in SOLVERS:
+        for solver in STEPPING:
             x = decoder.sample(context, solver=solver, num_steps=3, generator=seeded(5))
             assert x.shape == (5, steps, target_dim)
             assert x.isfinite().all()

@@ -74,7 +74,7 @@ class TestWithoutDrift:
         assert torch.equal(*gradients)
 
     @kinds
-    @pytest.mark.parametrize("solver", list(SOLVERS))
+    @pytest.mark.parametrize("solver", sorted(set(SOLVERS) - {"consistency"}))
     @torch.no_grad()
     def test_samples_are_identical(self, structure: str, solver: str) -> None:
         ours, theirs = self.pair(structure)

@@ -11,6 +11,7 @@ from tests.estimators.small import samples_of
 from tsdiff.datasets import crps_gaussian, split_window, truncate
 
 KINDS = [
+    tsdiff.ConsistencyEstimator,
     tsdiff.DDPMEstimator,
     tsdiff.FlowMatchingEstimator,
     tsdiff.InterpolantEstimator,

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tsdiff.processes import Linear, VarianceExploding, VariancePreserving
+from tsdiff.processes import Linear, Trigonometric, VarianceExploding, VariancePreserving
 from tsdiff.solvers import (
     GRIDS,
+    AngleGrid,
     Grid,
     KarrasGrid,
     LogSNRGrid,
@@ -23,7 +24,7 @@ def levels(path):
 
 
 every_grid = pytest.mark.parametrize(
-    "grid", [*GRIDS.values(), PowerGrid(0.3), PowerGrid(7.0)], ids=repr
+    "grid", [*GRIDS.values(), PowerGrid(0.3), PowerGrid(7.0), AngleGrid(), AngleGrid(0.5)], ids=repr
 )
 
 
@@ -42,6 +43,18 @@ def test_uniform_steps_are_equal() -> None:
     torch.testing.assert_close(
         UniformGrid()(8).diff(), torch.full((8,), -0.125, dtype=torch.float64)
     )
+
+
+def test_equal_angles() -> None:
+    quarter = Trigonometric()
+    torch.testing.assert_close(
+        AngleGrid()(4, levels(quarter)), UniformGrid()(4), rtol=0.0, atol=2e-4
+    )
+    inner = AngleGrid(0.5)(2, levels(quarter))[1].item()
+    assert inner == pytest.approx(0.5**0.5, abs=2e-4)
+    a, b = levels(VariancePreserving())(AngleGrid()(2, levels(VariancePreserving()))[1:2])
+    last = torch.atan2(*levels(VariancePreserving())(torch.ones(1))[::-1])
+    assert torch.atan2(b, a).item() == pytest.approx(0.5 * last.item(), abs=1e-3)
 
 
 def test_power_grid_is_finer_near_the_data() -> None:

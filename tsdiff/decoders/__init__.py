@@ -1,10 +1,13 @@
 """Conditional generative models of one event: loss and sample, given context."""
 
-from tsdiff.decoders.base import AffineDecoder, Decoder, Phase
+from tsdiff.decoders.base import AffineDecoder
 from tsdiff.decoders.bridge import SchrodingerBridge
+from tsdiff.decoders.consistency import Consistency
 from tsdiff.decoders.ddpm import DDPM
+from tsdiff.decoders.decoder import Decoder, Phase
 from tsdiff.decoders.flow_matching import FlowMatching
 from tsdiff.decoders.interpolant import Interpolant
+from tsdiff.decoders.moment_matching import MomentMatching
 from tsdiff.decoders.rectified import RectifiedFlow
 from tsdiff.decoders.score import ScoreSDE
 from tsdiff.decoders.vsdm import VSDM, VSDMWarning
@@ -13,9 +16,11 @@ __all__ = [
     "DDPM",
     "VSDM",
     "AffineDecoder",
+    "Consistency",
     "Decoder",
     "FlowMatching",
     "Interpolant",
+    "MomentMatching",
     "Phase",
     "RectifiedFlow",
     "SchrodingerBridge",

@@ -137,6 +137,12 @@ class Axes(nn.Module):
         covariance = self.along(self.along(self.covariance.double()).mT)
         return self.along(self.centre.double()), covariance
 
+    def data_moments(self) -> tuple[Tensor, Tensor]:
+        """Mean ``[D]`` and covariance ``[D, D]`` of the data in their own units, float64."""
+        unit = self.unit.double()
+        mean = self.mean.double() + unit * self.centre.double()
+        return mean, torch.outer(unit, unit) * self.covariance.double()
+
     def turn(self, columns: Tensor) -> None:
         """Set the axes: orthonormal columns ``[D, D]``, or ``[D, K]`` for leading ones."""
         if self.kind == "principal":

@@ -18,13 +18,14 @@ means and spreads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tsdiff.decoders import likelihood
 from tsdiff.decoders.axes import Axes
+from tsdiff.decoders.decoder import Decoder
 from tsdiff.networks import Network
 from tsdiff.processes import AffinePath, Coefficients, FixedBasisSDE
 from tsdiff.processes.affine import check_prediction, decompose, express
@@ -40,107 +41,6 @@ PathMaker = Callable[..., AffinePath]
 
 SOURCES = ("matched", "noise")
 """Laws that sampling may start from: see :class:`AffineDecoder`."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """What a decoder does between updates, apart from its loss.
-
-    All that changes must be in buffers, and depend on weights, context and generator alone: then a
-    run that was interrupted between two phases, or in the middle of one's wait, resumes exactly.
-
-    Attributes
-    ----------
-    name
-        What messages call it.
-    every
-        Updates between two runs.
-    run
-        ``(x0 [B, T, D], context [B, T, H], generator)``: events and contexts of a batch of
-        training windows; what is missing of an event is NaN.
-    """
-
-    name: str
-    every: int
-    run: Callable[[Tensor, Tensor, torch.Generator | None], None]
-
-    def due(self, update: int) -> bool:
-        """Whether it runs before update number ``update`` (0, 1, …)."""
-        return update > 0 and update % self.every == 0
-
-
-class Decoder(nn.Module):
-    """A conditional law of events ``[T, D]`` given a context ``[T, H]``."""
-
-    def loss(
-        self, x0: Tensor, context: Tensor, *, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Elementwise training loss ``[B, T, D]``; masks are applied outside, once."""
-        raise NotImplementedError(f"{type(self).__name__} defines no loss")
-
-    def untrained_loss(
-        self, x0: Tensor, context: Tensor, *, generator: torch.Generator | None = None
-    ) -> Tensor | None:
-        """What :meth:`loss` was before the first update, in the decoder's present state.
-
-        A decoder whose process adapts has another loss to reach after each phase; what can be
-        compared over training is the ratio of the two. None: the loss is comparable as it is.
-        """
-
-    def sample(
-        self,
-        context: Tensor,
-        *,
-        solver: str | Solver | None = None,
-        num_steps: int | None = None,
-        grid: str | Grid | None = None,
-        generator: Randomness = None,
-    ) -> Tensor:
-        """One event ``[B, T, D]`` for each row of ``context [B, T, H]``."""
-        raise NotImplementedError(f"{type(self).__name__} defines no sample")
-
-    def log_prob(
-        self,
-        x0: Tensor,
-        context: Tensor,
-        *,
-        num_steps: int = 48,
-        trace: str = "auto",
-        num_probes: int = 16,
-        source_draws: int = 256,
-        generator: Randomness = None,
-    ) -> Tensor:
-        """Log-density of events ``x0 [B, T, D]`` in nats, joint over ``T`` and ``D``, ``[B]``."""
-        raise NotImplementedError(f"{type(self).__name__} defines no log_prob")
-
-    def elbo(
-        self,
-        x0: Tensor,
-        context: Tensor,
-        *,
-        num_draws: int = 64,
-        source_draws: int = 256,
-        generator: Randomness = None,
-    ) -> Tensor:
-        """Lower bound of the log-density of events ``x0 [B, T, D]`` in nats, ``[B]``."""
-        raise NotImplementedError(f"{type(self).__name__} defines no elbo")
-
-    def set_data_moments(self, mean: Tensor, covariance: Tensor) -> None:
-        """Tell the mean ``[D]`` and covariance ``[D, D]`` of the data; called before training."""
-
-    def complete(self, x0: Tensor, known: Tensor) -> Tensor:
-        """Events ``[B, T, D]`` with something in place of what is not known (``known`` is 0).
-
-        Their loss is masked in any case; what must not suffer is that of the known values.
-        """
-        return x0
-
-    def phases(self) -> tuple[Phase, ...]:
-        """What is to be done between updates; nothing, for most."""
-        return ()
-
-    def check_solver(self, solver: Solver) -> None:
-        """Raise MissingFieldError if the process is known to lack what a solver needs."""
 
 
 class AffineDecoder(Decoder):
@@ -251,6 +151,11 @@ class AffineDecoder(Decoder):
         return k if spread is None else k._replace(a=k.a * spread, da=k.da * spread)
 
     @property
+    def gaussian(self) -> bool:
+        """Whether the path joins data with Gaussian noise that is independent of them."""
+        return True
+
+    @property
     def _spread(self) -> Tensor | None:
         """What ``ξ`` is multiplied by to be data on the path; None for 1."""
         unit = self.axes.kind == "own" and self.axes.rescale
@@ -355,6 +260,10 @@ class AffineDecoder(Decoder):
     def followed(self, solver: Solver, context: Tensor, *, condition_weight: float = 1.0) -> Field:
         """The process as that solver sees it; for most decoders all see the same."""
         return self.field(context, condition_weight=condition_weight)
+
+    def check_solver(self, solver: str | Solver, context: Tensor) -> None:
+        solver = as_solver(solver)
+        solver.check(self.followed(solver, context))
 
     def draw_source(self, field: Field, like: Tensor, generator: Randomness = None) -> Tensor:
         """Where sampling starts, as the path sees it; of the shape of ``like [B, T, D]``."""
@@ -528,12 +437,14 @@ class AffineDecoder(Decoder):
         """``KL(N(mean, std²) ‖ source)``, ``[B]``, of ``mean [B, T, D]`` and ``std [1, 1, D]``."""
         return likelihood.gaussian_divergence(mean, std, self.source_mean, self.source_factor)
 
-    def turn(self, context: Tensor) -> Evaluate:
-        """``F`` of the probability-flow ODE at ``(u, t)``, for one ``context [B, T, H]``."""
-        network = self.network.bind(context)
-        return lambda u, t: self.rotation(network, u, t)
+    def rotation(self, context: Tensor) -> Evaluate:
+        """``F(u, t)``, the slope ``du/dθ`` of the flow, for one ``context [B, T, H]``.
 
-    def rotation(self, network: Evaluate, u: Tensor, t: Tensor) -> Tensor:
+        It has no singularity at either end of the path, as velocities and scores have.
+        """
+        return partial(self.rotated, self.network.bind(context))
+
+    def rotated(self, network: Evaluate, u: Tensor, t: Tensor) -> Tensor:
         """``F``, as a bound network has it, at ``u [B, T, D]`` along the axes."""
         inside = self.path.clip(t)
         k = self.coefficients(inside)

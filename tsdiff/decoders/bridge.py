@@ -32,7 +32,8 @@ import torch
 from torch import Tensor
 
 from tsdiff.decoders.axes import Axes
-from tsdiff.decoders.base import AffineDecoder, Evaluate, Phase, bound
+from tsdiff.decoders.base import AffineDecoder, Evaluate, bound
+from tsdiff.decoders.decoder import Phase
 from tsdiff.decoders.half_bridge import HalfBridge
 from tsdiff.networks import Network
 from tsdiff.processes import Coefficients, GaussianCoupling, OrnsteinUhlenbeck, VariancePreserving
@@ -146,7 +147,8 @@ class SchrodingerBridge(AffineDecoder):
         self.method, self.stage, self.num_stages = method, stage, num_stages
         self.warm_up = stage * max(1, -(-(warm_up or 0) // stage))
         self.path_steps = path_steps
-        self.check_solver(self.solver)
+        if not _by_transitions(self.solver):
+            self.solver.check(self._flow(_unasked, _unasked))
         self.register_buffer("stages", torch.zeros((), dtype=torch.int64))
 
     def set_data_moments(self, mean: Tensor, covariance: Tensor) -> None:
@@ -331,10 +333,10 @@ class SchrodingerBridge(AffineDecoder):
         network = bound(self.network, context, condition_weight)
         return self._backward(network).field(self.axes.spread)
 
-    def turn(self, context: Tensor) -> Evaluate:
+    def rotation(self, context: Tensor) -> Evaluate:
         velocity = self.field(context).velocity
 
-        def rotation(u: Tensor, t: Tensor) -> Tensor:
+        def slope(u: Tensor, t: Tensor) -> Tensor:
             """``du/dθ`` of ``u = x / r``, by ``dx/dt``."""
             inside = self.path.clip(t)
             k = self.coefficients(inside)
@@ -342,11 +344,7 @@ class SchrodingerBridge(AffineDecoder):
             growth, speed = (k.a * k.da + k.b * k.db) / r, k.wronskian / r
             return (velocity(r * u, inside) - growth * u) / speed  # type: ignore[misc]
 
-        return rotation
-
-    def check_solver(self, solver: Solver) -> None:
-        if not _by_transitions(solver):
-            solver.check(self._flow(_unasked, _unasked))
+        return slope
 
 
 def _by_transitions(solver: Solver) -> bool:

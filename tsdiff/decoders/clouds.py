@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tsdiff.decoders.base import AffineDecoder, Decoder
+from tsdiff.decoders.base import AffineDecoder
+from tsdiff.decoders.decoder import Decoder
 from tsdiff.random import seeded
 
 _BATCH, _NOISE, _PHASE, _SAMPLE = range(4)

@@ -202,11 +202,15 @@ class FlowMatching(AffineDecoder):
 
     def field(self, context: Tensor, *, condition_weight: float = 1.0) -> Field:
         field = super().field(context, condition_weight=condition_weight)
-        if self._gaussian and self.coupling.independent:
+        if self.gaussian:
             return field
         what = "coupled noise" if self._gaussian else "noise that isn't Gaussian"
         unknown = dict.fromkeys(("score", "data", "noise", "diffusion", "data_variance"))
         return replace(field, name=f"{field.name} with {what}", **unknown)
+
+    @property
+    def gaussian(self) -> bool:
+        return self._gaussian and self.coupling.independent
 
     @property
     def _moves_latent(self) -> bool:

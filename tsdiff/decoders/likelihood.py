@@ -79,6 +79,12 @@ def log_prob(
             f"{type(decoder.path).__name__} has a source with point masses, and what begins there "
             "has no density: score samples instead, or choose another path"
         )
+    field = decoder.field(context)
+    if field.velocity is None:
+        raise ValueError(
+            f"{field.name} has no density that could be followed: score samples instead, or take "
+            "the model that it was distilled from"
+        )
     exact = _is_exact(trace, x0[0].numel() if len(x0) else 0)
     counts = {"num_probes": num_probes, "source_draws": source_draws}
     for name, count in counts.items():
@@ -90,13 +96,13 @@ def log_prob(
         start = decoder.standardised(decoder.axes.enter(rows)).to(x0.dtype)
         clock = Clock(decoder, x0.device)
         falling = torch.linspace(1.0, 0.0, check_steps(num_steps) + 1, dtype=torch.float64)
-        flow = _augmented(decoder.turn(context), clock, probes, exact)
+        flow = _augmented(decoder.rotation(context), clock, probes, exact)
         state = torch.cat([start.flatten(1), start.new_zeros(len(start), 1)], dim=1).unsqueeze(1)
         ended = integrate(Field(velocity=flow), solver or RK4(), state, falling).squeeze(1)
         u, change = ended[:, :-1].reshape(start.shape), ended[:, -1].double()
         radius = _radius(clock.coefficients(torch.ones_like(clock.one)))
         source = decoder.source_log_prob(
-            decoder.field(context),
+            field,
             (radius * u).to(x0.dtype),
             draws=source_draws,
             generator=generator,
@@ -244,7 +250,7 @@ def _unexplained(
     radius = _radius(k)
     cosine, sine = (k.a / radius).to(data.dtype), (k.b / radius).to(data.dtype)
     turn = cosine * noise - sine * data
-    guess = decoder.rotation(network, cosine * data + sine * noise, t.to(data.dtype))
+    guess = decoder.rotated(network, cosine * data + sine * noise, t.to(data.dtype))
     return (guess * (guess - 2.0 * turn)).double()
 
 

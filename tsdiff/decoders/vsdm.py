@@ -31,7 +31,8 @@ import torch
 from torch import Tensor
 
 from tsdiff.decoders.axes import Axes
-from tsdiff.decoders.base import AffineDecoder, Phase, Weighting
+from tsdiff.decoders.base import AffineDecoder, Weighting
+from tsdiff.decoders.decoder import Phase
 from tsdiff.decoders.likelihood import gaussian_divergence, gaussian_log_prob
 from tsdiff.decoders.residual_law import ResidualLaw
 from tsdiff.decoders.vsdm_options import check_options, resolve_structure

@@ -2,6 +2,7 @@
 
 from tsdiff.estimators.base import ESTIMATORS, GenerativeEstimator
 from tsdiff.estimators.bridge import SchrodingerBridgeEstimator
+from tsdiff.estimators.consistency import ConsistencyEstimator
 from tsdiff.estimators.ddpm import DDPMEstimator, TimeGradEstimator
 from tsdiff.estimators.flow_matching import FlowMatchingEstimator
 from tsdiff.estimators.interpolant import InterpolantEstimator
@@ -12,6 +13,7 @@ from tsdiff.estimators.vsdm import VSDMEstimator
 
 __all__ = [
     "ESTIMATORS",
+    "ConsistencyEstimator",
     "DDPMEstimator",
     "FlowMatchingEstimator",
     "GenerativeEstimator",

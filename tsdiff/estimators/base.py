@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from gluonts.model.estimator import Estimator
 
-from tsdiff.datasets import as_entries
+from tsdiff.datasets import DataError, as_entries
 from tsdiff.decoders import Decoder
 from tsdiff.estimators import checks, prepare
 from tsdiff.estimators.model import DataFacts, ForecastModel
@@ -209,39 +209,96 @@ class GenerativeEstimator(Estimator):
         TrainingDivergedError
             If the loss becomes NaN or infinite.
         """
-        from tsdiff.estimators import training
-
         checks.check_parameters(self)
         entries = as_entries(data, self.freq)
         names = prepare.names_of(entries[0])
         entries = prepare.align_dimensions(entries, names)
-        horizon = self.prediction_length
-        if validation_data is None:
-            held_out = prepare.hold_out(entries, horizon, self.num_validation_windows)
-        else:
-            held_out = prepare.align_dimensions(as_entries(validation_data, self.freq), names)
-        training_entries = prepare.cut_before(entries, held_out, horizon)
-        series = load_series(training_entries, entries[0]["start"].freqstr, 0)
+        held_out, kept = self._divided(entries, validation_data, names)
+        series = load_series(kept, entries[0]["start"].freqstr, 0)
         facts = prepare.gather_facts(
             entries,
             series,
-            prediction_length=horizon,
+            prediction_length=self.prediction_length,
             freq=self.freq,
             context_length=self.context_length,
             lags=self.lags,
             scaling=self.scaling,
             linear=self.linear,
         )
-        checks.check_compatible(held_out, facts, needed=horizon + 1)
-        checks.check_lengths(self, training_entries)
+        checks.check_compatible(held_out, facts, needed=self.prediction_length + 1)
+        checks.check_lengths(self, kept)
         model = self.build_model(facts)
-        sampler = WindowSampler(series, model.past_length, horizon)
+        sampler = WindowSampler(series, model.past_length, self.prediction_length)
         prepare.fit_statistics(model, series, sampler, self.seed)
         if not held_out and self.num_validation_windows is None:
             warnings.warn(_NO_VALIDATION.format(self.title()), stacklevel=2)
             return self._predictor(model, [])
+        return self._session(model, sampler, held_out, checkpoint_dir, progress)
+
+    def resume(
+        self,
+        model: ForecastModel,
+        data: Any,
+        validation_data: Any = None,
+        *,
+        checkpoint_dir: str | Path | None = None,
+        progress: bool = True,
+    ) -> GenerativePredictor:
+        """Train a model on, whose facts, coordinates and statistics are given, in place.
+
+        For what is made of a trained predictor. ``model`` is what :meth:`_train` is handed; the
+        estimator's parameters of training hold, and its parameters of the model must be those that
+        ``model`` was built with.
+
+        Parameters
+        ----------
+        data, validation_data, checkpoint_dir, progress
+            As for :meth:`fit`.
+
+        Raises
+        ------
+        DataError
+            If the data don't fit the model, or are too short to hold out validation windows.
+        """
+        checks.check_parameters(self)
+        facts = model.facts
+        entries = prepare.align_dimensions(as_entries(data, facts.freq), facts.dimension_names)
+        held_out, kept = self._divided(entries, validation_data, facts.dimension_names)
+        checks.check_compatible(entries, facts)
+        checks.check_compatible(held_out, facts, needed=self.prediction_length + 1)
+        if not held_out and self.num_validation_windows is None:
+            raise DataError(
+                "the data are too short to hold out validation windows: give more of them, or set "
+                "num_validation_windows=0 to train all the same"
+            )
+        series = load_series(kept, facts.freq, 0)
+        sampler = WindowSampler(series, model.past_length, self.prediction_length)
+        return self._session(model, sampler, held_out, checkpoint_dir, progress)
+
+    def _divided(
+        self, entries: list[dict[str, Any]], validation_data: Any, names: tuple[str, ...]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Entries that end in a validation window, and those that are left to train on."""
+        horizon = self.prediction_length
+        if validation_data is None:
+            held_out = prepare.hold_out(entries, horizon, self.num_validation_windows)
+        else:
+            held_out = prepare.align_dimensions(as_entries(validation_data, self.freq), names)
+        return held_out, prepare.cut_before(entries, held_out, horizon)
+
+    def _session(
+        self,
+        model: ForecastModel,
+        sampler: WindowSampler,
+        held_out: list[dict[str, Any]],
+        checkpoint_dir: str | Path | None,
+        progress: bool,
+    ) -> GenerativePredictor:
+        """All runs of training that there are."""
+        from tsdiff.estimators import training
+
         validation = (
-            prepare.validation_set(held_out, facts, model.past_length) if held_out else None
+            prepare.validation_set(held_out, model.facts, model.past_length) if held_out else None
         )
 
         def run(folder: Path | None) -> History:

@@ -219,7 +219,7 @@ class TrainingModule(pl.LightningModule):
             for i in range(len(validation.truth))
         ]
         with _evaluating(self.model):
-            loss = self.model.loss(full, noise())
+            loss = self.model.validation_loss(full, noise())
             untrained = self.model.untrained_loss(full, noise())
             samples = self.model.sample(
                 validation.past.to(self.device), options.num_validation_samples, generators

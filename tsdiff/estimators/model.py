@@ -15,6 +15,7 @@ from tsdiff.encoders import LSTMEncoder
 from tsdiff.encoders.lstm import repeat_state
 from tsdiff.guidance.sampler import Affine
 from tsdiff.guidance.steering import Steering
+from tsdiff.solvers import Solver
 from tsdiff.transforms import SCALINGS, Coordinates, Frame, InputLayer, LinearCorrection, Window
 from tsdiff.transforms.linear import Structure
 
@@ -133,6 +134,18 @@ class ForecastModel(nn.Module):
         context, events, known = self._teacher_forced(window)
         loss = self.decoder.untrained_loss(events, context, generator=generator)
         return None if loss is None else _masked_mean(loss, known)
+
+    def validation_loss(self, window: Window, generator: torch.Generator) -> Tensor:
+        """As :meth:`loss`, but :meth:`tsdiff.decoders.Decoder.validation_loss`."""
+        context, events, known = self._teacher_forced(window)
+        loss = self.decoder.validation_loss(events, context, generator=generator)
+        return _masked_mean(loss, known)
+
+    def check_solver(self, solver: str | Solver) -> None:
+        """Raise a MissingFieldError if the decoder's process can't be sampled by ``solver``."""
+        context = self.static_mean.new_zeros(1, 1, self.encoder.context_dim)
+        with torch.no_grad():
+            self.decoder.check_solver(solver, context)
 
     @torch.no_grad()
     def events(self, window: Window) -> tuple[Tensor, Tensor]:

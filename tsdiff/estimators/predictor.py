@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
@@ -24,7 +25,7 @@ from tsdiff.guidance import Guidance, as_guidance
 from tsdiff.guidance.sampler import check_steerable
 from tsdiff.guidance.steering import Steering
 from tsdiff.random import seeded
-from tsdiff.solvers import Grid, Solver, as_solver
+from tsdiff.solvers import Grid, Solver
 from tsdiff.transforms import forecast_windows, load_series
 
 if TYPE_CHECKING:
@@ -133,8 +134,9 @@ class GenerativePredictor(RepresentablePredictor):
         DataError
             If the data don't fit the model.
         ValueError
-            If a solver, grid, number, quantile or condition makes no sense, or the solver can't
-            follow the decoder's process (MissingFieldError).
+            If a solver, grid, number, quantile or condition makes no sense.
+        MissingFieldError
+            If the solver can't sample the decoder's process.
         GuidanceError
             If no sample can have what the conditions ask for.
         NonFiniteForecastError
@@ -142,7 +144,7 @@ class GenerativePredictor(RepresentablePredictor):
         """
         checks.check_sampler(solver, num_steps, grid)
         if solver is not None:
-            self.model.decoder.check_solver(as_solver(solver))
+            self.model.check_solver(solver)
         for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
             checks.positive_integer(name, value)
         if quantiles is not None:
@@ -319,6 +321,56 @@ class GenerativePredictor(RepresentablePredictor):
         if theirs != mine and set(theirs) == set(mine):
             forecast.samples = forecast.samples[..., [mine.index(name) for name in theirs]]
         return forecast
+
+    def distill(
+        self,
+        data: Any,
+        validation_data: Any = None,
+        *,
+        num_steps: int = 2,
+        checkpoint_dir: str | Path | None = None,
+        progress: bool = True,
+        **parameters: Any,
+    ) -> GenerativePredictor:
+        """A consistency model of this one: the same law by one to four evaluations.
+
+        The decoder's flow is distilled along contexts of ``data``, under the encoder and in the
+        coordinates that there are. This predictor isn't changed.
+
+        Parameters
+        ----------
+        data, validation_data, checkpoint_dir, progress
+            As for :meth:`GenerativeEstimator.fit`; the dimensions, frequency and covariates must be
+            those that were trained on.
+        num_steps
+            Evaluations per step that samples take by default.
+        **parameters
+            Of training, such as ``max_epochs`` or ``learning_rate``; otherwise those that this
+            model was trained with.
+
+        Returns
+        -------
+        GenerativePredictor
+            Of a :class:`~tsdiff.estimators.ConsistencyEstimator`, which can be saved and loaded.
+
+        Raises
+        ------
+        ValueError
+            If the decoder's noise isn't Gaussian and independent of the data, or a parameter can't
+            be changed any more.
+        DataError
+            If the data don't fit the model, or are too short to hold out validation windows.
+        """
+        from tsdiff.estimators.consistency import ConsistencyEstimator
+
+        student = ConsistencyEstimator.of(self.estimator, num_steps=num_steps, **parameters)
+        return student.resume(
+            deepcopy(self.model),
+            data,
+            validation_data,
+            checkpoint_dir=checkpoint_dir,
+            progress=progress,
+        )
 
     def prefer(
         self, data: Any, cost: Cost, *, progress: bool = True, **options: Any

@@ -33,7 +33,7 @@ from torch import Tensor
 from tsdiff.decoders import AffineDecoder, Decoder
 from tsdiff.guidance.gaussian import Observation, draw_in_box, log_interval, lower_factor
 from tsdiff.random import Randomness, drawn, standard_normal
-from tsdiff.solvers import Analytic, Field, Grid, MissingFieldError, as_grid
+from tsdiff.solvers import Analytic, AngleGrid, Field, Grid, MissingFieldError, as_grid
 
 Potential = Callable[[Tensor, Tensor], Tensor]
 """``(mean [N, D], covariance [D, D]) -> [N]``: the log of a likelihood's expectation under a
@@ -202,7 +202,7 @@ def check_steerable(decoder: Decoder, context: Tensor) -> None:
             f"{type(decoder).__name__} has no process that could be steered: only ClassifierFree "
             "can guide it"
         )
-    Analytic().check(decoder.followed(Analytic(), context))
+    decoder.check_solver(Analytic(), context)
 
 
 def sample_guided(
@@ -244,7 +244,7 @@ def sample_guided(
         raise ValueError(f"guided events have one step, got contexts of {context.shape[1]}")
     field = decoder.followed(Analytic(), context, condition_weight=condition_weight)
     Analytic().check(field)
-    grid = as_grid("angle" if grid is None else grid)
+    grid = AngleGrid() if grid is None else as_grid(grid)
     times = grid(NUM_STEPS if num_steps is None else num_steps, field.signal_noise)
     affine = _of_path(decoder, affine)
     like = context.new_empty(len(context), 1, affine.offset.shape[-1])

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from tsdiff.networks.embedding import TimeEmbedding
+
 
 class Network(nn.Module):
     """``(x [B, T, D], t [B, 1, 1], context [B, T, H]) -> [B, T, D]``.
@@ -13,8 +15,11 @@ class Network(nn.Module):
     ``t`` may also be ``[1, 1, 1]``, one time for all rows. The output starts at exactly zero,
     so that a preconditioned decoder begins as the Gaussian it is preconditioned on.
 
-    Parameters of every subclass: ``target_dim`` (D) and ``context_dim`` (H), then its own.
+    Its last layer is ``outlet``. Parameters of every subclass: ``target_dim`` (D) and
+    ``context_dim`` (H), then its own.
     """
+
+    outlet: nn.Linear | nn.Conv1d
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         return self.bind(context)(x, t)
@@ -25,6 +30,20 @@ class Network(nn.Module):
         for layer in layers:
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
+
+    def clear_output(self) -> None:
+        """Be zero again, and keep all weights but the last layer's, which is called ``outlet``."""
+        self.start_at_zero(self.outlet)
+
+    def limit_frequencies(self, max_frequency: float) -> None:
+        """Let the output depend on ``t`` through slow waves alone, up to so many turns over [0, 1].
+
+        For objectives in which its derivative by ``t`` takes part: of fast waves that is large, and
+        noise.
+        """
+        for module in self.modules():
+            if isinstance(module, TimeEmbedding):
+                module.limit(max_frequency)
 
     def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """``(x, t) -> prediction`` for one context.

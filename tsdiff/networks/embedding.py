@@ -26,6 +26,11 @@ class TimeEmbedding(nn.Module):
             nn.Linear(2 * num_frequencies, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
 
+    def limit(self, max_frequency: float) -> None:
+        """Feel nothing of frequencies above so many turns over [0, 1]."""
+        fast = self.frequencies > 2.0 * math.pi * max_frequency * (1.0 + 1e-6)
+        self.frequencies.masked_fill_(fast, 0.0)
+
     def forward(self, t: Tensor) -> Tensor:
         angles = t * self.frequencies
         return self.layers(torch.cat([angles.sin(), angles.cos()], dim=-1))

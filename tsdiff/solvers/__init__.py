@@ -23,6 +23,7 @@ from tsdiff.solvers.grids import (
     PowerGrid,
     UniformGrid,
 )
+from tsdiff.solvers.multistep import Multistep
 from tsdiff.solvers.runge_kutta import RK4, Euler, Heun, Midpoint
 from tsdiff.solvers.stochastic_heun import StochasticHeun
 
@@ -45,6 +46,7 @@ SOLVERS: dict[str, Solver] = {
     "ancestral": Ancestral(),
     "analytic": Analytic(),
     "ddim": DDIM(),
+    "consistency": Multistep(),
 }
 """Solvers by the names that ``predict(solver=...)`` and the command line understand."""
 
@@ -104,6 +106,7 @@ __all__ = [
     "LogSNRGrid",
     "Midpoint",
     "MissingFieldError",
+    "Multistep",
     "PowerGrid",
     "Solver",
     "StochasticHeun",

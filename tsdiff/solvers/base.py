@@ -48,6 +48,10 @@ class Field:
         ``[1, 1, D]``.
     spread
         Standard deviation that data have about along each axis, ``[D]`` or one number.
+    endpoint
+        Where the probability-flow ODE through ``(x, t)`` ends: the data that ``x`` becomes.
+    draw_noise
+        ``(like, generator) -> ε`` of the shape of ``like``, where noise isn't standard normal.
     name
         What error messages call the process.
     """
@@ -61,6 +65,8 @@ class Field:
     signal_noise: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     data_variance: Callable[[Tensor], Tensor] | None = None
     spread: Tensor | None = None
+    endpoint: Evaluation | None = None
+    draw_noise: Callable[[Tensor, Randomness], Tensor] | None = None
     name: str = "process"
 
 

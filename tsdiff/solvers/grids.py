@@ -93,15 +93,6 @@ class LogSNRGrid(NoiseLevelGrid):
 
 
 @dataclass(frozen=True)
-class AngleGrid(NoiseLevelGrid):
-    """Equal steps in ``atan(b/a)``, by which a path turns data of unit spread into noise."""
-
-    def levels(self, num_steps: int, low: float, high: float) -> Tensor:
-        shares = torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64)[:-1]
-        return -torch.tan(math.atan(math.exp(-low)) * shares).log()
-
-
-@dataclass(frozen=True)
 class KarrasGrid(NoiseLevelGrid):
     """Equal steps in ``(b/a)^(1/rho)`` (Karras et al. 2022, eq. 5).
 
@@ -133,6 +124,26 @@ class KarrasGrid(NoiseLevelGrid):
         return -self.rho * torch.lerp(ends[0], ends[1], u).log()
 
 
+@dataclass(frozen=True)
+class AngleGrid(NoiseLevelGrid):
+    """Steps in the angle ``θ``, ``tan θ = b/a``: ``θ_k = θ_1 (1 - k/N)^exponent``.
+
+    Parameters
+    ----------
+    exponent
+        1 for equal steps; below 1 times lie nearer to the source.
+    """
+
+    exponent: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_exponent("exponent", self.exponent)
+
+    def levels(self, num_steps: int, low: float, high: float) -> Tensor:
+        left = 1.0 - torch.arange(num_steps, dtype=torch.float64) / num_steps
+        return -(math.atan(math.exp(-low)) * left**self.exponent).tan().log()
+
+
 def _even(num_steps: int) -> Tensor:
     return torch.linspace(1.0, 0.0, check_steps(num_steps) + 1, dtype=torch.float64)
 
@@ -147,6 +158,5 @@ GRIDS: dict[str, Grid] = {
     "quadratic": PowerGrid(2.0),
     "karras": KarrasGrid(),
     "log_snr": LogSNRGrid(),
-    "angle": AngleGrid(),
 }
 """Grids by the names that ``predict(grid=...)`` understands."""

@@ -152,7 +152,7 @@ def main() -> None:
 
     predictor, history, mean, covariance = walk()
     last, std = history["target"][:, -1], np.sqrt(np.diag(covariance))
-    print("| known | particles | means | covariance | as many exact samples | samples off |")
+    print("| known | particles | means | covariance | exact samples | samples off |")
     print("|---|--:|--:|--:|--:|--:|")
     for name, (condition, matrix, values, noise, particles) in studies(last).items():
         total = matrix @ covariance @ matrix.T + noise**2 * np.eye(len(matrix))
@@ -170,10 +170,10 @@ def main() -> None:
             off = np.abs((cloud.mean(0) - expected) / std).max()
             spread = np.linalg.norm(np.cov(cloud.T) - left) / np.linalg.norm(left)
             cells.append((off, spread))
-        missed = 0.0 if noise else np.abs(flat @ matrix.T - values).max()
+        missed = "–" if noise else f"{np.abs(flat @ matrix.T - values).max():.0e}"
         print(
             f"| {name} | {particles} | {cells[0][0]:.3f} | {cells[0][1]:.3f} | "
-            f"{cells[1][0]:.3f}, {cells[1][1]:.3f} | {missed:.0e} |",
+            f"{cells[1][0]:.3f}, {cells[1][1]:.3f} | {missed} |",
             flush=True,
         )
     with warnings.catch_warnings():

@@ -15,6 +15,7 @@ from sklearn.base import clone
 import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
 from tsdiff.estimators import ESTIMATORS
+from tsdiff.guidance import Total
 from tsdiff.networks import NETWORKS
 from tsdiff.solvers import GRIDS, SOLVERS, MissingFieldError
 
@@ -28,6 +29,7 @@ BUILT_IN = {
 
 # Solvers that cannot sample an estimator's process, by its class; of an affine path the flow's end
 # is not known.
+OF_FEW_STEPS = {"ConsistencyEstimator"}
 OF_AFFINE_PATHS = {"consistency"}
 # They take the data prediction for the whole of the process, which it isn't of a bridge.
 OF_BRIDGES = {"ddim", "dpm++2m", "dpm++2s", "dpm++3m", "exponential_adams", "exponential_heun"}
@@ -184,6 +186,32 @@ def test_sampled_by_any_solver(trained, solver, grid):
     # Ancestral steps lose variance at first order, most on a grid with long ones.
     limit = 0.4 if solver == "ancestral" else 0.25
     assert (abs(drawn.std((0, 1, 2)) / spread - 1) < limit).all()
+
+
+def test_guided_by_a_total(trained):
+    data = [entry(random_walk())]
+    total = Total(np.full(4, data[0]["target"][:, -1].sum() + 1.0))
+    if type(trained.estimator).__name__ in OF_FEW_STEPS:
+        with pytest.raises(MissingFieldError, match="Analytic"):
+            trained.predict(data, guidance=total)
+        return
+    drawn = samples_of(trained, data, num_samples=50, guidance=total)
+    np.testing.assert_allclose(drawn.sum(-1), total.values[0], rtol=1e-6)
+    assert np.ptp(drawn[..., 0]) > 0.1
+
+
+def test_densities_of_what_happened(trained):
+    data = [entry(random_walk()), entry(random_walk(seed=4))]
+    if type(trained.estimator).__name__ in OF_FEW_STEPS:
+        with pytest.raises(ValueError, match="no density"):
+            trained.log_prob(data)
+        return
+    density = trained.log_prob(data)
+    assert density.shape == (2, 4)
+    assert np.isfinite(density).all()
+    far = [entry(series["target"] + np.eye(160)[-1] * 50.0) for series in data]
+    assert (trained.log_prob(far)[:, -1] < density[:, -1] - 10.0).all()
+    np.testing.assert_allclose(trained.log_prob(data, method="elbo"), density, atol=2.0)
 
 
 def test_data_frame_in_quantiles_out(kind):

@@ -36,7 +36,7 @@ MAY_KNOW = {
         "random",
         "_version",
     },
-    "guidance": {"decoders", "solvers", "random"},
+    "guidance": {"datasets", "decoders", "solvers", "random"},
     "random": set(),
     "_version": set(),
 }

@@ -193,6 +193,29 @@ def test_columns_are_matched_by_name(walk):
     assert first.loc["x0", "0.5"] == pytest.approx(1.25)
 
 
+@pytest.mark.parametrize("freq", ["D", "B", "MS", "W-SUN"])
+def test_rows_are_matched_by_time(freq):
+    index = pd.date_range("2015-01-01", periods=200, freq=freq)
+    table = pd.DataFrame(SERIES[:, :200].T, index=index, columns=["a", "b", "c"])
+    predictor = tsdiff.FlowMatchingEstimator(**SMALL | {"max_epochs": 1}).fit(table, progress=False)
+    ahead = pd.date_range(index[-1], periods=4, freq=freq)[1:]
+    # From the last step of the history on; the second row is missing.
+    known = pd.DataFrame({"b": [99.0, 4.5, 6.5]}, index=[index[-1], ahead[0], ahead[2]])
+    options = {"num_samples": 5, "quantiles": [0.5]}
+    result = predictor.predict(table, guidance=Observed(known), **options)
+    values = result[result["dimension"] == "b"]["0.5"].to_list()
+    assert values[0] == 4.5
+    assert values[2] == 6.5
+    assert values[1] not in (4.5, 6.5, 99.0)
+    total = Total(pd.Series([30.0], index=ahead[1:2]))
+    result = predictor.predict(table, guidance=total, num_samples=1, quantiles=[0.5])
+    sums = result.groupby("time")["mean"].sum().to_list()
+    assert sums[1] == pytest.approx(30.0)
+    assert sums[0] != pytest.approx(30.0)
+    with pytest.raises(ValueError, match="none is about it"):
+        predictor.predict(table, guidance=Observed(table.tail(3)), **options)
+
+
 def test_a_series_that_ends_in_silence_is_guided_from_its_end_on(walk):
     silent = SERIES.copy()
     silent[:, -2:] = np.nan
@@ -269,7 +292,11 @@ class TestClassifierFree:
         (lambda: Observed(np.full((1, 3), np.inf)), "must be finite"),
         (lambda: Observed(np.ones((1, 3)), std=-1.0), "std must be finite"),
         (lambda: Observed(pd.DataFrame({"y": [1.0]})), "column 'y', which is no dimension"),
-        (lambda: Total(np.ones(9)), "T of at most 4"),
+        (lambda: Total(np.ones(9)), "has 9 steps, and 4 are forecast"),
+        (lambda: Total([[1.0]]), r"must be \[T\], got shape"),
+        (lambda: Total("much"), "must be numbers"),
+        (lambda: Total([1.0, 2.0], std=[1.0, 2.0, 3.0]), "one for each value"),
+        (lambda: Observed(np.ones((2, 3)), std=[1.0, 2.0]), "one per dimension"),
         (lambda: Total([1.0], weights={"9": 1.0}), "weights name '9'"),
         (lambda: Total([1.0], weights=[0.0, 0.0, 0.0]), "all weights are 0"),
         (lambda: Bounds(), "give lower, upper, or both"),

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsdiff.datasets import DataError
+from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.decoders.likelihood import TRACES
 from tsdiff.estimators.model import DataFacts
 from tsdiff.estimators.prepare import names_of
 from tsdiff.guidance import Guidance
+from tsdiff.guidance.conditions import Outlook
 from tsdiff.networks import NETWORKS
 from tsdiff.solvers import as_grid, as_solver
 from tsdiff.solvers.base import check_steps
@@ -133,7 +135,7 @@ def check_guidance(
     guidance.check_items(items)
     for item, entry in zip(items, entries, strict=True):
         for condition in guidance.of(item):
-            condition.check(names_of(entry), facts.prediction_length)
+            condition.check(outlook_of(entry, facts))
             if solver is not None:
                 raise ValueError(
                     f"{type(condition).__name__} has a sampler of its own, and solver={solver!r} "
@@ -145,6 +147,13 @@ def check_guidance(
             f"ClassifierFree({weight}) needs a model that was trained with condition_dropout above "
             "0 (0.1, say), and this one was not: train it so"
         )
+
+
+@business_day_periods()
+def outlook_of(entry: dict[str, Any], facts: DataFacts) -> Outlook:
+    """The steps after a series, its dimensions in its own order."""
+    start = entry["start"] + entry["target"].shape[1]
+    return Outlook(names_of(entry), facts.prediction_length, start)
 
 
 _LIKELIHOODS = {

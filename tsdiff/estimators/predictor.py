@@ -241,7 +241,7 @@ class GenerativePredictor(RepresentablePredictor):
         return partial(
             Steering,
             conditions,
-            prepare.names_of(entry),
+            checks.outlook_of(entry, self.facts),
             self.facts.dimension_names,
             particles=guidance.particles,
             item_id=item_id,

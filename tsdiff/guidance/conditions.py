@@ -1,7 +1,8 @@
 """What a user may know of a future, or want of it: the values of ``predict(guidance=...)``.
 
 Conditions are given in the units of the data, for the T steps of a forecast and the D dimensions of
-its series. Several are combined by a list; all hold at once.
+its series. Several are combined by a list; all hold at once. What pandas has indexed by times is
+matched by time, and else rows are the first steps of the forecast.
 """
 
 from __future__ import annotations
@@ -12,13 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
+from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.datasets.timegrid import to_regular_periods
 from tsdiff.guidance.potentials import EnergyPotential, QuantilePotential
-
-Names = Sequence[str]
-"""Names of the D dimensions, in the order of the series that is forecast."""
 
 
 class GuidanceError(ValueError):
@@ -27,6 +26,24 @@ class GuidanceError(ValueError):
 
 class GuidanceWarning(UserWarning):
     """What is asked for is so unlikely that few samples carry the forecast."""
+
+
+class Outlook(NamedTuple):
+    """The steps that conditions are about.
+
+    Attributes
+    ----------
+    names
+        Of the D dimensions, in the order of the series that is forecast.
+    length
+        T.
+    start
+        Period of the first step.
+    """
+
+    names: tuple[str, ...]
+    length: int
+    start: pd.Period
 
 
 class LinearPart(NamedTuple):
@@ -43,18 +60,18 @@ class Condition:
     Parts belong to one step, counted from 0; what isn't said of a step is None.
     """
 
-    def check(self, names: Names, horizon: int) -> None:
-        """Raise a ValueError if it doesn't fit series of these dimensions and T steps."""
+    def check(self, outlook: Outlook) -> None:
+        """Raise a ValueError if it doesn't fit the series and its forecast."""
 
-    def linear(self, step: int, names: Names) -> LinearPart | None:
+    def linear(self, step: int, outlook: Outlook) -> LinearPart | None:
         """Linear observations."""
         return None
 
-    def box(self, step: int, names: Names) -> tuple[np.ndarray, np.ndarray] | None:
+    def box(self, step: int, outlook: Outlook) -> tuple[np.ndarray, np.ndarray] | None:
         """Lower and upper bounds, ``[D]`` each."""
         return None
 
-    def potential(self, step: int, names: Names) -> Any | None:
+    def potential(self, step: int, outlook: Outlook) -> Any | None:
         """A likelihood, as :data:`tsdiff.guidance.sampler.Potential`."""
         return None
 
@@ -67,10 +84,9 @@ class Observed(Condition):
     ----------
     values
         ``[T, D]``, NaN where nothing is known: an array, its columns in the order of the series'
-        dimensions, or a DataFrame whose columns name some of them. Rows are the first steps of
-        the forecast; there may be fewer than T.
+        dimensions, or a DataFrame whose columns name some of them. There may be fewer rows than T.
     std
-        Standard deviation of their errors, one number or of the shape of ``values``; 0 for values
+        Standard deviation of their errors: one number, ``[D]``, or like ``values``; 0 for values
         that samples shall have exactly. With it another model's point forecast becomes a
         distribution.
     """
@@ -78,25 +94,31 @@ class Observed(Condition):
     values: Any
     std: Any = 0.0
 
-    def check(self, names: Names, horizon: int) -> None:
-        table = _table("values", self.values, names, horizon)
+    def check(self, outlook: Outlook) -> None:
+        table = _table("Observed: values", self.values, outlook)
         if np.isinf(table).any():
             raise ValueError("Observed: values must be finite, or NaN where nothing is known")
-        _check_std("Observed", self._std(table, names))
+        _check_std("Observed", self._std(table, outlook)[np.isfinite(table)])
 
-    def linear(self, step: int, names: Names) -> LinearPart | None:
-        table = _table("values", self.values, names)
+    def linear(self, step: int, outlook: Outlook) -> LinearPart | None:
+        table = _table("Observed: values", self.values, outlook)
         if step >= len(table):
             return None
         known = np.isfinite(table[step])
-        noise = self._std(table, names)[step][known]
-        return LinearPart(np.eye(len(names))[known], table[step][known], noise)
+        noise = self._std(table, outlook)[step][known]
+        return LinearPart(np.eye(len(outlook.names))[known], table[step][known], noise)
 
-    def _std(self, table: np.ndarray, names: Names) -> np.ndarray:
+    def _std(self, table: np.ndarray, outlook: Outlook) -> np.ndarray:
         std = self.std
-        if isinstance(std, pd.DataFrame):
-            std = _table("std", std, names)
-        return np.broadcast_to(np.asarray(std, dtype=float), table.shape)
+        if isinstance(std, pd.DataFrame) or np.ndim(std) == 2:
+            std = _table("Observed: std", std, outlook)
+        try:
+            return np.broadcast_to(np.asarray(std, dtype=float), table.shape)
+        except ValueError:
+            raise ValueError(
+                f"Observed: std has shape {np.shape(std)}, and values have {table.shape}: give one "
+                "number, one per dimension, or one per value"
+            ) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +128,7 @@ class Total(Condition):
     Parameters
     ----------
     values
-        ``[T]``, NaN where it isn't known; rows as for :class:`Observed`.
+        ``[T]``, NaN where it isn't known; there may be fewer than T.
     weights
         Weight of each dimension, ``[D]``, or a mapping from names (0 for those it doesn't name);
         None is one for all.
@@ -118,28 +140,29 @@ class Total(Condition):
     weights: Any = None
     std: Any = 0.0
 
-    def check(self, names: Names, horizon: int) -> None:
-        values = self._values()
-        if values.ndim != 1 or len(values) > horizon:
-            raise ValueError(
-                f"Total: values must be [T] with T of at most {horizon}, got shape {values.shape}"
-            )
+    def check(self, outlook: Outlook) -> None:
+        values, std = self._values(outlook), np.asarray(self.std, dtype=float)
         if np.isinf(values).any():
             raise ValueError("Total: values must be finite, or NaN where nothing is known")
-        if not np.any(_weights("Total", self.weights, names)):
+        if std.ndim and std.shape != values.shape:
+            raise ValueError(
+                f"Total: std has shape {std.shape}, and values have {values.shape}: give one "
+                "number, or one for each value"
+            )
+        _check_std("Total", std)
+        if not np.any(_weights("Total", self.weights, outlook.names)):
             raise ValueError("Total: all weights are 0")
-        _check_std("Total", np.asarray(self.std, dtype=float))
 
-    def linear(self, step: int, names: Names) -> LinearPart | None:
-        values = self._values()
+    def linear(self, step: int, outlook: Outlook) -> LinearPart | None:
+        values = self._values(outlook)
         if step >= len(values) or np.isnan(values[step]):
             return None
         std = np.broadcast_to(np.asarray(self.std, dtype=float), values.shape)
-        weights = _weights("Total", self.weights, names)
+        weights = _weights("Total", self.weights, outlook.names)
         return LinearPart(weights[None], values[step : step + 1], std[step : step + 1])
 
-    def _values(self) -> np.ndarray:
-        return np.asarray(self.values, dtype=float)
+    def _values(self, outlook: Outlook) -> np.ndarray:
+        return _rows("Total: values", self.values, outlook, "T", 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,22 +181,22 @@ class Bounds(Condition):
     lower: Any = None
     upper: Any = None
 
-    def check(self, names: Names, horizon: int) -> None:
+    def check(self, outlook: Outlook) -> None:
         if self.lower is None and self.upper is None:
             raise ValueError("Bounds: give lower, upper, or both")
-        for step in range(horizon):
-            lower, upper = self.box(step, names)
+        for step in range(outlook.length):
+            lower, upper = self.box(step, outlook)
             if (lower >= upper).any():
                 d = int(np.argmax(lower >= upper))
                 raise ValueError(
                     f"Bounds: lower must lie below upper, got {lower[d]} and {upper[d]} for "
-                    f"dimension {names[d]!r} at step {step}"
+                    f"dimension {outlook.names[d]!r} at step {step}"
                 )
 
-    def box(self, step: int, names: Names) -> tuple[np.ndarray, np.ndarray]:
+    def box(self, step: int, outlook: Outlook) -> tuple[np.ndarray, np.ndarray]:
         return (
-            _bound("lower", self.lower, step, names, -np.inf),
-            _bound("upper", self.upper, step, names, np.inf),
+            _bound("Bounds: lower", self.lower, step, outlook, -np.inf),
+            _bound("Bounds: upper", self.upper, step, outlook, np.inf),
         )
 
 
@@ -188,7 +211,8 @@ class QuantileTarget(Condition):
     levels
         Increasing, in (0, 1), ``[K]``.
     values
-        Quantiles at these levels, increasing, ``[T, K]``; a row with NaN is no target.
+        Quantiles at these levels, increasing, ``[T, K]``; a row with NaN is no target, and there
+        may be fewer than T.
     weights
         Of the sum over dimensions whose quantiles they are, as for :class:`Total`; or the name of
         one dimension.
@@ -198,29 +222,31 @@ class QuantileTarget(Condition):
     values: Any
     weights: Any = None
 
-    def check(self, names: Names, horizon: int) -> None:
-        levels, values = np.asarray(self.levels, dtype=float), self._values()
+    def check(self, outlook: Outlook) -> None:
+        levels = np.asarray(self.levels, dtype=float)
         rising = levels.ndim == 1 and len(levels) > 0 and (np.diff(levels) > 0).all()
         if not rising or levels[0] <= 0.0 or levels[-1] >= 1.0:
             raise ValueError(f"QuantileTarget: levels must rise within (0, 1), got {self.levels!r}")
-        if values.ndim != 2 or values.shape[1] != len(levels) or len(values) > horizon:
+        values = self._values(outlook)
+        if values.shape[1] != len(levels):
             raise ValueError(
-                f"QuantileTarget: values must be [T, {len(levels)}] with T of at most {horizon}, "
-                f"got shape {values.shape}"
+                f"QuantileTarget: values must be [T, {len(levels)}], one column per level, got "
+                f"shape {values.shape}"
             )
         if (np.diff(values, axis=1) <= 0).any():
             raise ValueError("QuantileTarget: values must rise with their levels")
-        _weights("QuantileTarget", self.weights, names)
+        if not np.any(_weights("QuantileTarget", self.weights, outlook.names)):
+            raise ValueError("QuantileTarget: all weights are 0")
 
-    def potential(self, step: int, names: Names) -> QuantilePotential | None:
-        values = self._values()
+    def potential(self, step: int, outlook: Outlook) -> QuantilePotential | None:
+        values = self._values(outlook)
         if step >= len(values) or not np.isfinite(values[step]).all():
             return None
-        weights = _weights("QuantileTarget", self.weights, names)
+        weights = _weights("QuantileTarget", self.weights, outlook.names)
         return QuantilePotential(np.asarray(self.levels, dtype=float), values[step], weights)
 
-    def _values(self) -> np.ndarray:
-        return np.asarray(self.values, dtype=float)
+    def _values(self, outlook: Outlook) -> np.ndarray:
+        return _rows("QuantileTarget: values", self.values, outlook, "T, K", 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +262,7 @@ class Energy(Condition):
 
     function: Callable[[Tensor, int], Tensor]
 
-    def potential(self, step: int, names: Names) -> EnergyPotential:
+    def potential(self, step: int, outlook: Outlook) -> EnergyPotential:
         return EnergyPotential(lambda values: self.function(values, step))
 
 
@@ -333,29 +359,60 @@ def _weights_of(conditions: tuple[Any, ...]) -> list[float]:
     return [float(one.weight) for one in conditions if isinstance(one, ClassifierFree)]
 
 
-def _table(what: str, given: Any, names: Names, horizon: int | None = None) -> np.ndarray:
+def _table(what: str, given: Any, outlook: Outlook) -> np.ndarray:
     """``[T, D]`` of an array, or of a DataFrame that names some dimensions."""
+    names = outlook.names
     if isinstance(given, pd.DataFrame):
         if strangers := [str(c) for c in given.columns if str(c) not in names]:
             raise ValueError(
                 f"{what} has a column {strangers[0]!r}, which is no dimension of the series: "
                 f"expected some of {', '.join(names)}"
             )
-        renamed = given.rename(columns=str).reindex(columns=list(names))
-        table = renamed.to_numpy(dtype=float)
-    else:
-        table = torch.as_tensor(given).numpy() if isinstance(given, Tensor) else np.asarray(given)
-        table = table.astype(float)
-    if table.ndim != 2 or table.shape[1] != len(names):
+        given = given.rename(columns=str).reindex(columns=list(names))
+    table = _rows(what, given, outlook, f"T, {len(names)}", 2)
+    if table.shape[1] != len(names):
         raise ValueError(
             f"{what} must be [T, {len(names)}], one column per dimension, got shape {table.shape}"
         )
-    if horizon is not None and len(table) > horizon:
-        raise ValueError(f"{what} has {len(table)} steps, and {horizon} are forecast")
     return table
 
 
-def _weights(what: str, given: Any, names: Names) -> np.ndarray:
+def _rows(what: str, given: Any, outlook: Outlook, shape: str, rank: int) -> np.ndarray:
+    """Numbers by step, matched by time where they have times; at most T rows."""
+    index = getattr(given, "index", None)
+    if isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
+        given = _dated(what, given, outlook)
+    try:
+        rows = np.asarray(given, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} must be numbers [{shape}], got {type(given).__name__}") from error
+    if rows.ndim != rank:
+        raise ValueError(f"{what} must be [{shape}], got shape {rows.shape}")
+    if len(rows) > outlook.length:
+        raise ValueError(f"{what} has {len(rows)} steps, and {outlook.length} are forecast")
+    return rows
+
+
+@business_day_periods()
+def _dated(what: str, given: Any, outlook: Outlook) -> np.ndarray:
+    """Rows of the forecast's own T steps, NaN where ``given`` has none."""
+    start = outlook.start
+    periods = to_regular_periods(given.index, start.freqstr, what, fill_gaps=True)
+    steps = (periods.asi8 - start.ordinal) // start.freq.n
+    inside = (steps >= 0) & (steps < outlook.length)
+    if not inside.any():
+        last = start + (outlook.length - 1)
+        raise ValueError(
+            f"{what} has rows from {periods[0]} to {periods[-1]}, and the forecast is from {start} "
+            f"to {last}: none is about it"
+        )
+    values = np.asarray(given, dtype=float)
+    rows = np.full((outlook.length, *values.shape[1:]), np.nan)
+    rows[steps[inside]] = values[inside]
+    return rows
+
+
+def _weights(what: str, given: Any, names: Sequence[str]) -> np.ndarray:
     if given is None:
         return np.ones(len(names))
     if isinstance(given, str):
@@ -376,24 +433,26 @@ def _weights(what: str, given: Any, names: Names) -> np.ndarray:
     return weights
 
 
-def _bound(what: str, given: Any, step: int, names: Names, none: float) -> np.ndarray:
+def _bound(what: str, given: Any, step: int, outlook: Outlook, none: float) -> np.ndarray:
     """One step's bounds ``[D]``, infinite where there are none."""
+    names = outlook.names
     if given is None:
         return np.full(len(names), none)
-    if isinstance(given, (Mapping, pd.Series)) and not isinstance(given, pd.DataFrame):
-        given = pd.DataFrame([dict(given)])
-        table = _table(what, given, names)[0]
-    elif isinstance(given, pd.DataFrame) or np.ndim(given) == 2:
-        rows = _table(what, given, names)
-        table = rows[step] if step < len(rows) else np.full(len(names), np.nan)
+    if isinstance(given, pd.DataFrame) or np.ndim(given) == 2:
+        rows = _table(what, given, outlook)
+        bounds = rows[step] if step < len(rows) else np.full(len(names), np.nan)
+    elif isinstance(given, (Mapping, pd.Series)):
+        named = pd.DataFrame([{str(name): value for name, value in given.items()}])
+        bounds = _table(what, named, outlook)[0]
     else:
-        if np.ndim(given) and np.shape(given) != (len(names),):
+        bounds = np.asarray(given, dtype=float)
+        if bounds.ndim and bounds.shape != (len(names),):
             raise ValueError(
                 f"{what} must be one number, [{len(names)}] or [T, {len(names)}], got shape "
-                f"{np.shape(given)}"
+                f"{bounds.shape}"
             )
-        table = np.broadcast_to(np.asarray(given, dtype=float), (len(names),))
-    return np.where(np.isnan(table), none, table)
+        bounds = np.broadcast_to(bounds, (len(names),))
+    return np.where(np.isnan(bounds), none, bounds)
 
 
 def _check_std(what: str, std: np.ndarray) -> None:

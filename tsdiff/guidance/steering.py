@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tsdiff.decoders import AffineDecoder
-from tsdiff.guidance.conditions import Condition, GuidanceError, GuidanceWarning, Names
+from tsdiff.guidance.conditions import Condition, GuidanceError, GuidanceWarning, Outlook
 from tsdiff.guidance.particles import effective_size, resample
 from tsdiff.guidance.potentials import QuantilePotential
 from tsdiff.guidance.sampler import Affine, Potential, Target, sample_guided
@@ -30,8 +30,10 @@ class Steering:
     ----------
     conditions
         All but classifier-free ones.
-    names, model_names
-        Names of the dimensions in the order in which conditions are given, and in the model's.
+    outlook
+        What they are about; names stand in the order in which conditions are given.
+    model_names
+        Names of the dimensions in the model's order.
     num_samples, particles
         N, and how many particles there are for each.
     generator
@@ -45,8 +47,8 @@ class Steering:
     def __init__(
         self,
         conditions: Sequence[Condition],
-        names: Names,
-        model_names: Names,
+        outlook: Outlook,
+        model_names: Sequence[str],
         *,
         num_samples: int,
         particles: int,
@@ -55,7 +57,8 @@ class Steering:
         item_id: Any = None,
     ):
         self.num_samples, self.num_particles = num_samples, num_samples * particles
-        self._conditions, self._names = conditions, names
+        self._conditions, self._outlook = conditions, outlook
+        names = outlook.names
         order = list(range(len(names)))
         if set(names) == set(model_names):
             order = [list(names).index(name) for name in model_names]
@@ -124,14 +127,14 @@ class Steering:
         lower, upper = np.full(dims, -np.inf), np.full(dims, np.inf)
         potentials: list[Potential] = []
         for condition in self._conditions if step >= 0 else ():
-            if (part := condition.linear(step, self._names)) is not None:
+            if (part := condition.linear(step, self._outlook)) is not None:
                 matrix.append(part.matrix[:, self._order])
                 values.append(part.values)
                 noise.append(part.noise)
-            if (box := condition.box(step, self._names)) is not None:
+            if (box := condition.box(step, self._outlook)) is not None:
                 lower = np.maximum(lower, box[0][self._order])
                 upper = np.minimum(upper, box[1][self._order])
-            if (potential := condition.potential(step, self._names)) is not None:
+            if (potential := condition.potential(step, self._outlook)) is not None:
                 potentials.append(_Reordered(potential, self._back))
         bounded = np.isfinite(lower).any() or np.isfinite(upper).any()
         return Target(

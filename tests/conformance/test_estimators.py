@@ -56,6 +56,12 @@ def trained(kind):
     return small(kind).fit([entry(random_walk())], progress=False)
 
 
+@pytest.fixture(scope="module")
+def usual(trained):
+    """Many samples by the default solver."""
+    return samples_of(trained, [entry(random_walk())], num_samples=400)
+
+
 def weights(predictor):
     return predictor.model.state_dict()
 
@@ -172,7 +178,7 @@ def test_every_network(kind, network, preconditioned):
 
 @pytest.mark.parametrize("solver", sorted(SOLVERS))
 @pytest.mark.parametrize("grid", sorted(GRIDS))
-def test_sampled_by_any_solver(trained, solver, grid):
+def test_sampled_by_any_solver(trained, usual, solver, grid):
     data = [entry(random_walk())]
     if solver in REFUSES.get(type(trained.estimator).__name__, OF_AFFINE_PATHS):
         with pytest.raises(MissingFieldError, match=type(SOLVERS[solver]).__name__):
@@ -180,7 +186,6 @@ def test_sampled_by_any_solver(trained, solver, grid):
         return
     steps = 1 if solver == "dopri5" else 20  # it takes as many of its own as it needs
     drawn = samples_of(trained, data, solver=solver, num_steps=steps, grid=grid, num_samples=400)
-    usual = samples_of(trained, data, num_samples=400)
     spread = usual.std((0, 1, 2))
     assert (abs(drawn.mean((0, 1)) - usual.mean((0, 1))) < 0.35 * usual.std((0, 1))).all()
     # Ancestral steps lose variance at first order, most on a grid with long ones.

@@ -130,6 +130,13 @@ def test_what_has_no_gaussian_noise_is_refused(options):
         )
 
 
+def test_bridges_are_refused():
+    """Noise that the student puts back is independent of the data, and a bridge's isn't."""
+    bridge = tsdiff.SchrodingerBridgeEstimator(**SMALL).fit(SERIES, progress=False)
+    with pytest.raises(ValueError, match="independent Gaussian noise"):
+        bridge.distill(SERIES, progress=False)
+
+
 def test_few_steps_are_not_made_fewer():
     predictor = tsdiff.ConsistencyEstimator(**SMALL).fit(SERIES, progress=False)
     with pytest.raises(ValueError, match="distil its teacher"):
@@ -157,6 +164,8 @@ def test_data_and_parameters_must_fit_the_model():
     teacher = tsdiff.FlowMatchingEstimator(**SMALL).fit(SERIES, progress=False)
     with pytest.raises(tsdiff.DataError, match="made for 3"):
         teacher.distill([entry(random_walk(dims=2))], progress=False)
+    with pytest.raises(ValueError, match="for another objective fit a ConsistencyEstimator"):
+        teacher.distill(SERIES, objective="moments")
     with pytest.raises(ValueError, match="hidden_size is that of the trained model"):
         teacher.distill(SERIES, hidden_size=3)
     short = [entry(random_walk(length=9))]

@@ -162,7 +162,40 @@ def test_quantiles_that_are_wanted(walk):
     found = np.quantile(samples[:, 1, 1], [0.1, 0.5, 0.9])
     np.testing.assert_allclose(found, wanted, atol=0.12)
     found = np.quantile(samples[:, 0, 1], [0.1, 0.5, 0.9])
-    np.testing.assert_allclose(found, wanted, atol=0.25)  # weighed once more by the second step
+    np.testing.assert_allclose(found, wanted, atol=0.12)  # the second step has weighed it once more
+
+
+def test_several_quantiles_of_one_step(walk):
+    of_one, of_sum = LAST[1] + np.array([-1.0, 2.0]), LAST.sum() + np.array([0.0, 3.0])
+    guidance = [
+        QuantileTarget([0.2, 0.8], [of_one], weights="1"),
+        QuantileTarget([0.2, 0.8], [of_sum]),
+    ]
+    first = drawn(walk, Guidance(guidance, particles=8))[:, 0]
+    np.testing.assert_allclose(np.quantile(first[:, 1], [0.2, 0.8]), of_one, atol=0.1)
+    np.testing.assert_allclose(np.quantile(first.sum(-1), [0.2, 0.8]), of_sum, atol=0.15)
+
+
+def test_a_constant_dimension_may_be_known():
+    flat = SERIES.copy()
+    flat[1] = 5.0
+    estimator = tsdiff.FlowMatchingEstimator(**SMALL | {"max_epochs": 1})
+    predictor = estimator.fit([entry(flat)], progress=False)
+    plain = samples_of(predictor, [entry(flat)], num_samples=200)
+    known = Observed([[np.nan, 5.0, np.nan]] * HORIZON)
+    samples = samples_of(predictor, [entry(flat)], num_samples=200, guidance=known)
+    assert (samples[..., 1] == 5.0).all()
+    ratio = samples[0].std(0)[:, [0, 2]] / plain[0].std(0)[:, [0, 2]]
+    assert (abs(ratio - 1.0) < 0.25).all()
+
+
+def test_samples_stand_in_no_order(walk):
+    """Whoever takes the first few has as good a sample as any."""
+    values = np.full((HORIZON, DIMS), np.nan)
+    values[3] = LAST + 1.0
+    samples = drawn(walk, Guidance(Observed(values), particles=8), seeds=1)
+    first = len(np.unique(samples[:50, 0, 0]))
+    assert first > 30
 
 
 def test_samples_do_not_depend_on_batches_or_neighbours(walk):
@@ -226,12 +259,64 @@ def test_a_series_that_ends_in_silence_is_guided_from_its_end_on(walk):
     assert np.ptp(samples[:, 1, 1]) > 0.1
 
 
-def test_what_contradicts_itself_is_refused(walk):
-    first, second = LAST + 1.0, LAST + 2.0
-    known = Observed(np.array([[np.nan, second[1], first[2]]]))
-    below = Bounds(upper=first)
-    with pytest.raises(GuidanceError, match="contradict"):
-        samples_of(walk, [entry(SERIES)], guidance=[known, below])
+@pytest.mark.parametrize(
+    ("guidance", "message"),
+    [
+        ([Observed([[5.0, 1.0, np.nan]]), Bounds(upper=2.0)], "'0' is known to be 5 at step 0"),
+        ([Observed(np.full((2, 3), 1.0)), Total([3.0, 4.0])], "step 1 contradicts itself, by 0.25"),
+        ([Observed([[1.0] * 3]), Observed([[1.0, 2.0, 1.0]])], "step 0 contradicts itself"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_before_anything_is_drawn(walk, guidance, message):
+    with pytest.raises(GuidanceError, match=message):
+        walk.predict([entry(SERIES)], guidance=guidance)
+
+
+def test_what_no_sample_has_is_said(walk):
+    def never(values, step):
+        return torch.full_like(values[:, 0], torch.inf)
+
+    with pytest.raises(GuidanceError, match="fulfils the conditions of step 0"):
+        samples_of(walk, [entry(SERIES)], guidance=Energy(never))
+    with pytest.warns(GuidanceWarning, match="are not met"):
+        samples_of(walk, [entry(SERIES)], guidance=QuantileTarget([0.5], [[1e4]]))
+
+
+def test_an_indicator_is_an_energy(walk):
+    """It has no slope: samples are what is left of those that were drawn."""
+    edge = LAST[0] + 0.5
+
+    def above(values, step):
+        beyond = values[:, 0] > edge if step == 1 else torch.ones(len(values), dtype=torch.bool)
+        return torch.where(beyond, 0.0, torch.inf)
+
+    samples = drawn(walk, Energy(above), seeds=1)
+    assert (samples[:, 1, 0] > edge).all()
+    assert (samples[:, 0, 0] < edge).any()
+
+
+def test_ways_to_say_the_same(walk):
+    values = np.full((2, DIMS), np.nan)
+    values[:, 1] = [3.0, 4.0]
+    known = samples_of(walk, [entry(SERIES)], guidance=Observed(values, std=0.5))
+    for other in (
+        Observed(pd.Series([3.0, 4.0], name="1"), std=0.5),
+        Observed(pd.DataFrame({"1": [3.0, 4.0]}), std=pd.DataFrame({"1": [0.5, 0.5]})),
+        Observed({"1": [3.0, 4.0]}, std={"1": 0.5}),
+        Observed(values, std=pd.Series({"1": 0.5, "0": 9.0})),
+        Observed(values, std=[9.0, 0.5, 9.0]),
+        Observed(pd.DataFrame(values[:, ::-1], columns=list("210")), std=[[9.0, 0.5, 0.1]] * 2),
+    ):
+        np.testing.assert_array_equal(samples_of(walk, [entry(SERIES)], guidance=other), known)
+    bounds = samples_of(walk, [entry(SERIES)], guidance=Bounds(upper=[np.nan, 5.0, np.nan]))
+    for other in (Bounds(upper={"1": 5.0}), Bounds(upper={"1": [5.0] * HORIZON})):
+        np.testing.assert_array_equal(samples_of(walk, [entry(SERIES)], guidance=other), bounds)
+    total = samples_of(walk, [entry(SERIES)], guidance=Total([3.0], weights=[1.0, 1.0, 0.0]))
+    for other in (
+        Total(pd.DataFrame({"load": [3.0]}), weights=["0", "1"]),
+        Total([3.0], weights={"0": 1.0, "1": 1.0}),
+    ):
+        np.testing.assert_array_equal(samples_of(walk, [entry(SERIES)], guidance=other), total)
 
 
 def test_a_warning_where_few_samples_carry_the_forecast(walk):
@@ -299,7 +384,17 @@ class TestClassifierFree:
         (lambda: Observed(np.ones((2, 3)), std=[1.0, 2.0]), "one per dimension"),
         (lambda: Total([1.0], weights={"9": 1.0}), "weights name '9'"),
         (lambda: Total([1.0], weights=[0.0, 0.0, 0.0]), "all weights are 0"),
+        (lambda: Observed(np.full((2, 3), np.nan)), "nothing is known"),
+        (lambda: Observed(None), r"must be \[T, 3\], got shape \(\) of a NoneType"),
+        (lambda: Observed(pd.DataFrame({"1": [1.0]}, index=[3])), "rows are labelled"),
+        (lambda: Total([1.0], weights={"0": np.nan}), "3 finite numbers"),
+        (lambda: Energy(lambda values, step: 0.0), "must return a tensor"),
+        (lambda: Energy(lambda values, step: values[:, 0] * np.nan), "returned NaN"),
+        (lambda: Energy(3.0), "give a function"),
+        (lambda: ClassifierFree(None), "must be finite"),
+        (lambda: pd.DataFrame({"1": [1.0]}), r"known values are Observed\(values\)"),
         (lambda: Bounds(), "give lower, upper, or both"),
+        (lambda: Bounds(lower=np.nan), "give lower, upper, or both"),
         (lambda: Bounds(lower=1.0, upper=1.0), "lower must lie below upper"),
         (lambda: Bounds(lower=[1.0, 2.0]), "one number"),
         (lambda: QuantileTarget([0.5, 0.1], [[1.0, 2.0]]), "levels must rise"),
@@ -311,10 +406,12 @@ class TestClassifierFree:
         (lambda: {"a": ClassifierFree(2.0)}, "for all series"),
         (lambda: {"b": Bounds(lower=0.0)}, "'b', which is no series"),
         (lambda: Guidance(Bounds(lower=0.0), particles=0), "at least 1"),
+        (lambda: Guidance(Bounds(lower=0.0), particles=2.0), "must be an integer"),
+        (lambda: Bounds(lower="low"), "Bounds: lower must be numbers"),
     ],
 )
 def test_what_does_not_fit_is_said(walk, guidance, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         samples_of(walk, [entry(SERIES)], guidance=guidance())
 
 

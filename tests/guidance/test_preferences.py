@@ -116,10 +116,19 @@ def test_it_is_repeatable_and_can_be_saved(trained, tmp_path):
 def test_what_cannot_be_learned_from(trained):
     with pytest.raises(ValueError, match="one finite number per future"):
         trained.prefer([entry(SERIES)], lambda made, truths: made, **OPTIONS)
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="NaN or infinite ones"):
         trained.prefer([entry(SERIES)], lambda made, _: made.mean((1, 2)) * np.nan, **OPTIONS)
+    with pytest.raises(ValueError, match="got float"):
+        trained.prefer([entry(SERIES)], lambda made, _: 1.0, **OPTIONS)
+    with pytest.raises(ValueError, match="nothing to prefer"):
+        trained.prefer([entry(SERIES)], lambda made, _: torch.ones(len(made)), **OPTIONS)
+    with pytest.raises(TypeError, match="has no option 'epochs'"):
+        trained.prefer([entry(SERIES)], dear_if_low, epochs=3)
     with pytest.raises(ValueError, match="beta must be positive"):
         trained.prefer([entry(SERIES)], dear_if_low, beta=0.0)
+    few = tsdiff.ConsistencyEstimator(**SMALL | {"max_epochs": 1})
+    with pytest.raises(ValueError, match="can't be learned by Consistency"):
+        few.fit([entry(SERIES)], progress=False).prefer([entry(SERIES)], dear_if_low)
     with pytest.raises(ValueError, match="num_candidates"):
         trained.prefer([entry(SERIES)], dear_if_low, num_candidates=1)
     holes = SERIES.copy()

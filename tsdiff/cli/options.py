@@ -78,7 +78,8 @@ _BUNDLES: dict[str, dict[str, Any]] = {
     "sampler": {
         "solver": _option(
             str | None,
-            "euler, heun, euler_maruyama, ancestral, ddim; the model's own by default.",
+            "heun, exponential_adams, dpm++2m, ancestral, …: any that the documentation names; the "
+            "model's own by default.",
             _DRAW,
             metavar="NAME",
         ),

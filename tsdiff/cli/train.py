@@ -34,7 +34,7 @@ def train(
             "--model",
             "-m",
             metavar="NAME",
-            help="flow_matching, ddpm (TimeGrad), score (SGM), vsdm, interpolant or "
+            help="flow_matching, ddpm (TimeGrad), score (SGM), vsdm, interpolant, consistency or "
             "schrodinger_bridge.",
         ),
     ] = "flow_matching",

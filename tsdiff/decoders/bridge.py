@@ -163,6 +163,11 @@ class SchrodingerBridge(AffineDecoder):
         return standard_normal(like, generator)
 
     @property
+    def gaussian(self) -> bool:
+        """False: noise that the bridge joins with data depends on them."""
+        return False
+
+    @property
     def half_bridge(self) -> int:
         """Number of the half bridge in training: odd ones run forward, 0 is the reference's."""
         return max(0, int(self.stages) + 1 - self.warm_up // self.stage)

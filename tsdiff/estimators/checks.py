@@ -13,7 +13,7 @@ from tsdiff.decoders.likelihood import TRACES
 from tsdiff.estimators.model import DataFacts
 from tsdiff.estimators.prepare import names_of
 from tsdiff.guidance import Guidance
-from tsdiff.guidance.conditions import Outlook
+from tsdiff.guidance.conditions import Outlook, check_together
 from tsdiff.networks import NETWORKS
 from tsdiff.solvers import as_grid, as_solver
 from tsdiff.solvers.base import check_steps
@@ -134,13 +134,15 @@ def check_guidance(
     items = [entry.get("item_id") for entry in entries]
     guidance.check_items(items)
     for item, entry in zip(items, entries, strict=True):
+        outlook = outlook_of(entry, facts)
         for condition in guidance.of(item):
-            condition.check(outlook_of(entry, facts))
+            condition.check(outlook)
             if solver is not None:
                 raise ValueError(
                     f"{type(condition).__name__} has a sampler of its own, and solver={solver!r} "
                     "can't be used with it: leave solver out (num_steps and grid may stay)"
                 )
+        check_together(guidance.of(item), outlook)
     weight = guidance.condition_weight
     if weight != 1.0 and not estimator.condition_dropout > 0.0:
         raise ValueError(

@@ -78,6 +78,10 @@ class ConsistencyEstimator(GenerativeEstimator):
         name = type(estimator).__name__
         if isinstance(estimator, ConsistencyEstimator):
             raise ValueError("a few-step model can't be distilled once more: distil its teacher")
+        if parameters.get("objective", "distillation") != "distillation":
+            raise ValueError(
+                "a trained model is distilled; for another objective fit a ConsistencyEstimator"
+            )
         for parameter in (*_FIXED, "objective", "teacher", "teacher_kwargs"):
             if parameter in parameters:
                 raise ValueError(f"{parameter} is that of the trained model: leave it out")

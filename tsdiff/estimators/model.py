@@ -246,7 +246,7 @@ class ForecastModel(nn.Module):
                 values, signals = [v[rows] for v in values], [s[rows] for s in signals]
         drawn = torch.cat(values, dim=1)
         if steering is not None:
-            return drawn[steering.chosen()].unsqueeze(0)
+            return drawn[steering.chosen(drawn)].unsqueeze(0)
         return drawn.unflatten(0, (-1, num_samples))
 
     def _steered(

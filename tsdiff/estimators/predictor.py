@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
@@ -15,7 +16,7 @@ import torch
 from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import Predictor, RepresentablePredictor
 
-from tsdiff.datasets import as_entries, to_frame, truncate
+from tsdiff.datasets import DataError, as_entries, to_frame, truncate
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.timegrid import as_in_index
 from tsdiff.estimators import checks, prepare, saving
@@ -210,8 +211,11 @@ class GenerativePredictor(RepresentablePredictor):
         chunks = []
         # Generators belong to a series and a chunk of samples, so that neither batches nor memory
         # have a say in what is drawn.
-        for chunk, first in enumerate(range(0, num_samples, _CHUNK)):
-            count = min(_CHUNK, num_samples - first)
+        # Populations of particles shall be of one size; others are as they always were.
+        rounds = -(-num_samples // _CHUNK)
+        most = _CHUNK if steer is None else -(-num_samples // rounds)
+        for chunk, first in enumerate(range(0, num_samples, most)):
+            count = min(most, num_samples - first)
             generators = [
                 seeded(seed, _FORECAST, number, chunk, device=device) for number, _, _ in batch
             ]
@@ -291,7 +295,7 @@ class GenerativePredictor(RepresentablePredictor):
         Raises
         ------
         DataError
-            If the data don't fit the model, or an entry has no history.
+            If the data don't fit the model, an entry has no history, or no step has a density.
         TypeError
             If the method has no option of a name given.
         ValueError
@@ -312,6 +316,12 @@ class GenerativePredictor(RepresentablePredictor):
             generators = [seeded(seed, _LIKELIHOOD, number, device=device) for number in numbers]
             found[numbers.start : numbers.stop] = (
                 self.model.log_prob(window, generators, method=method, **options).cpu().numpy()
+            )
+        if len(found) and np.isnan(found).all():
+            raise DataError(
+                "no step has a density: each lacks a value, or the one that it is measured from, "
+                f"which lies up to {self.model.coordinates.reach} steps before it. Give more "
+                "history"
             )
         return found
 
@@ -398,9 +408,15 @@ class GenerativePredictor(RepresentablePredictor):
         ------
         DataError
             If the data don't fit the model, or no window has a complete future.
+        TypeError
+            If there is no option of that name.
         ValueError
-            If an option is out of range, or the cost isn't one finite number per future.
+            If an option is out of range, or the cost isn't one finite number per future, or is
+            the same for all.
         """
+        known = [field.name for field in dataclasses.fields(PreferenceOptions)]
+        if strangers := sorted(options.keys() - set(known)):
+            raise TypeError(f"prefer has no option {strangers[0]!r}; it has: {', '.join(known)}")
         chosen = PreferenceOptions(**options)
         tuned = prefer(self.model, data, cost, chosen, progress=progress)
         return GenerativePredictor(self.estimator, tuned, self.history)

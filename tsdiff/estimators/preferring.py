@@ -12,6 +12,8 @@ from torch import Tensor
 from tqdm import trange
 
 from tsdiff.datasets import DataError, as_entries
+from tsdiff.decoders import AffineDecoder, Decoder
+from tsdiff.decoders.few_step import FewStepDecoder
 from tsdiff.estimators import checks, prepare
 from tsdiff.estimators.model import ForecastModel
 from tsdiff.guidance.preferences import Futures, preference_loss
@@ -52,7 +54,7 @@ class PreferenceOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("num_windows", "num_updates", "batch_size"):
+        for name in ("num_windows", "num_candidates", "num_updates", "batch_size"):
             checks.positive_integer(name, getattr(self, name))
         if self.num_candidates < 2:
             raise ValueError(f"num_candidates must be at least 2, got {self.num_candidates}")
@@ -65,6 +67,8 @@ def prefer(
     model: ForecastModel, data: Any, cost: Cost, options: PreferenceOptions, *, progress: bool
 ) -> ForecastModel:
     """A copy of a trained model, tuned on pairs of its own futures of windows of ``data``."""
+    _check_decoder(model.decoder)
+    model = deepcopy(model).cpu()
     horizon = model.facts.prediction_length
     entries = prepare.align_dimensions(
         as_entries(data, model.facts.freq), model.facts.dimension_names
@@ -72,11 +76,12 @@ def prefer(
     checks.check_compatible(entries, model.facts, needed=horizon + 1)
     sampler = WindowSampler(load_series(entries, model.facts.freq, 0), model.past_length, horizon)
     better, worse = _pairs(model, sampler, cost, options)
-    tuned = deepcopy(model).train()
-    tuned.requires_grad_(False)
-    tuned.decoder.requires_grad_(True)
+    # Without dropout, and by the loss of what samples: as the reference is asked.
+    tuned = deepcopy(model).eval()
+    trainable = {name for name, p in tuned.decoder.named_parameters() if p.requires_grad}
+    tuned.encoder.requires_grad_(False)
     optimizer = torch.optim.AdamW(
-        (p for p in tuned.decoder.parameters() if p.requires_grad),
+        (p for name, p in tuned.decoder.named_parameters() if name in trainable),
         lr=options.learning_rate,
         weight_decay=0.0,
     )
@@ -101,7 +106,22 @@ def prefer(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(tuned.decoder.parameters(), 1.0)
         optimizer.step()
-    return tuned.requires_grad_(True).eval()
+    tuned.encoder.requires_grad_(True)
+    return tuned
+
+
+def _check_decoder(decoder: Decoder) -> None:
+    """Raise a ValueError unless its loss says how likely an event is."""
+    if (
+        isinstance(decoder, FewStepDecoder)
+        or not isinstance(decoder, AffineDecoder)
+        or not decoder.gaussian
+    ):
+        raise ValueError(
+            f"preferences can't be learned by {type(decoder).__name__}, whose loss isn't that of "
+            "independent Gaussian noise: take a flow or diffusion, and distil that if it is to be "
+            "fast"
+        )
 
 
 @torch.no_grad()
@@ -122,15 +142,19 @@ def _pairs(
         target=windows.target[:, :-horizon], observed=windows.observed[:, :-horizon]
     )
     generators = [seeded(options.seed, _CANDIDATES, row) for row in range(len(past.target))]
+    truth = windows.target[:, -horizon:]
+    _costs(cost, truth, truth)  # before the long part
     drawn = model.sample(past, count, generators)
-    truth = windows.target[:, -horizon:].repeat_interleave(count, dim=0)
-    costs = cost(drawn.flatten(0, 1), truth)
-    if costs.shape != truth.shape[:1] or not bool(costs.isfinite().all()):
-        raise ValueError(
-            f"the cost must be one finite number per future, [{len(truth)}], got "
-            f"{list(costs.shape)}" + ("" if costs.shape != truth.shape[:1] else ", some not finite")
-        )
+    costs = _costs(cost, drawn.flatten(0, 1), truth.repeat_interleave(count, dim=0))
     costs = costs.view(-1, count)
+    telling = costs.amax(1) > costs.amin(1)
+    if not bool(telling.any()):
+        raise ValueError(
+            "all futures of a window cost the same: there is nothing to prefer. Does the cost look "
+            "at the futures?"
+        )
+    windows = Window(*(part[telling] for part in windows))
+    drawn, costs = drawn[telling], costs[telling]
     rows = torch.arange(len(costs))
 
     def with_future(which: Tensor) -> Window:
@@ -139,6 +163,18 @@ def _pairs(
         return windows._replace(target=target)
 
     return with_future(costs.argmin(1)), with_future(costs.argmax(1))
+
+
+def _costs(cost: Cost, futures: Tensor, truths: Tensor) -> Tensor:
+    costs = cost(futures, truths)
+    found = "NaN or infinite ones" if isinstance(costs, Tensor) else type(costs).__name__
+    if isinstance(costs, Tensor) and costs.shape != truths.shape[:1]:
+        found = f"a tensor of shape {list(costs.shape)}"
+    elif isinstance(costs, Tensor) and bool(costs.isfinite().all()):
+        return costs.double()
+    raise ValueError(
+        f"the cost must be a tensor of one finite number per future, [{len(truths)}], got {found}"
+    )
 
 
 def _futures(model: ForecastModel, window: Window) -> Futures:

@@ -65,6 +65,8 @@ def negative_log_likelihood(
     """
     density = getattr(predictor, "log_prob", None)
     if not callable(density):
+        if callable(getattr(predictor, "fit", None)):
+            raise TypeError(f"{type(predictor).__name__} is not trained: fit it, and score that")
         raise TypeError(
             f"{type(predictor).__name__} has no log_prob, and its samples tell no density: "
             "score it with evaluate(), or take a model of this package or RandomWalk"

@@ -6,13 +6,12 @@ from tsdiff.guidance.conditions import (
     Condition,
     Energy,
     Guidance,
-    GuidanceError,
-    GuidanceWarning,
     Observed,
     QuantileTarget,
     Total,
     as_guidance,
 )
+from tsdiff.guidance.errors import GuidanceError, GuidanceWarning
 
 __all__ = [
     "Bounds",

@@ -17,15 +17,8 @@ from torch import Tensor
 
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.timegrid import to_regular_periods
+from tsdiff.guidance.errors import GuidanceError
 from tsdiff.guidance.potentials import EnergyPotential, QuantilePotential
-
-
-class GuidanceError(ValueError):
-    """No sample can have what is asked for."""
-
-
-class GuidanceWarning(UserWarning):
-    """What is asked for is so unlikely that few samples carry the forecast."""
 
 
 class Outlook(NamedTuple):
@@ -83,12 +76,13 @@ class Observed(Condition):
     Parameters
     ----------
     values
-        ``[T, D]``, NaN where nothing is known: an array, its columns in the order of the series'
-        dimensions, or a DataFrame whose columns name some of them. There may be fewer rows than T.
+        ``[T, D]``, NaN where nothing is known: a DataFrame whose columns name some dimensions, a
+        Series named like one, or an array, its columns in the order of the series' dimensions.
+        There may be fewer rows than T.
     std
-        Standard deviation of their errors: one number, ``[D]``, or like ``values``; 0 for values
-        that samples shall have exactly. With it another model's point forecast becomes a
-        distribution.
+        Standard deviation of their errors: one number, ``[D]``, a mapping from names, or like
+        ``values``; 0 for values that samples shall have exactly. With it another model's point
+        forecast becomes a distribution.
     """
 
     values: Any
@@ -98,6 +92,8 @@ class Observed(Condition):
         table = _table("Observed: values", self.values, outlook)
         if np.isinf(table).any():
             raise ValueError("Observed: values must be finite, or NaN where nothing is known")
+        if not np.isfinite(table).any():
+            raise ValueError("Observed: nothing is known, all values are NaN")
         _check_std("Observed", self._std(table, outlook)[np.isfinite(table)])
 
     def linear(self, step: int, outlook: Outlook) -> LinearPart | None:
@@ -109,8 +105,10 @@ class Observed(Condition):
         return LinearPart(np.eye(len(outlook.names))[known], table[step][known], noise)
 
     def _std(self, table: np.ndarray, outlook: Outlook) -> np.ndarray:
-        std = self.std
-        if isinstance(std, pd.DataFrame) or np.ndim(std) == 2:
+        std = _alike(self.std, self.values)
+        if isinstance(std, (Mapping, pd.Series)) and not isinstance(std, pd.DataFrame):
+            std = _by_name("Observed: std", std, outlook.names, np.nan)
+        elif isinstance(std, pd.DataFrame) or np.ndim(std) == 2:
             std = _table("Observed: std", std, outlook)
         try:
             return np.broadcast_to(np.asarray(std, dtype=float), table.shape)
@@ -141,15 +139,12 @@ class Total(Condition):
     std: Any = 0.0
 
     def check(self, outlook: Outlook) -> None:
-        values, std = self._values(outlook), np.asarray(self.std, dtype=float)
+        values = self._values(outlook)
         if np.isinf(values).any():
             raise ValueError("Total: values must be finite, or NaN where nothing is known")
-        if std.ndim and std.shape != values.shape:
-            raise ValueError(
-                f"Total: std has shape {std.shape}, and values have {values.shape}: give one "
-                "number, or one for each value"
-            )
-        _check_std("Total", std)
+        if not np.isfinite(values).any():
+            raise ValueError("Total: nothing is known, all values are NaN")
+        _check_std("Total", self._std(values, outlook)[np.isfinite(values)])
         if not np.any(_weights("Total", self.weights, outlook.names)):
             raise ValueError("Total: all weights are 0")
 
@@ -157,12 +152,23 @@ class Total(Condition):
         values = self._values(outlook)
         if step >= len(values) or np.isnan(values[step]):
             return None
-        std = np.broadcast_to(np.asarray(self.std, dtype=float), values.shape)
+        std = self._std(values, outlook)
         weights = _weights("Total", self.weights, outlook.names)
         return LinearPart(weights[None], values[step : step + 1], std[step : step + 1])
 
     def _values(self, outlook: Outlook) -> np.ndarray:
         return _rows("Total: values", self.values, outlook, "T", 1)
+
+    def _std(self, values: np.ndarray, outlook: Outlook) -> np.ndarray:
+        if not np.ndim(self.std):
+            return np.full(values.shape, float(self.std))
+        std = _rows("Total: std", _alike(self.std, self.values), outlook, "T", 1)
+        if std.shape != values.shape:
+            raise ValueError(
+                f"Total: std has shape {std.shape}, and values have {values.shape}: give one "
+                "number, or one for each value"
+            )
+        return std
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,18 +180,18 @@ class Bounds(Condition):
     Parameters
     ----------
     lower, upper
-        One number, ``[D]``, ``[T, D]``, a mapping from names, or a DataFrame whose columns name
-        dimensions; None or NaN is no bound.
+        One number, ``[D]``, ``[T, D]``, a mapping from names, a DataFrame whose columns name
+        dimensions, or a Series over time; None or NaN is no bound.
     """
 
     lower: Any = None
     upper: Any = None
 
     def check(self, outlook: Outlook) -> None:
-        if self.lower is None and self.upper is None:
+        bounds = [self.box(step, outlook) for step in range(outlook.length)]
+        if not np.isfinite(bounds).any():
             raise ValueError("Bounds: give lower, upper, or both")
-        for step in range(outlook.length):
-            lower, upper = self.box(step, outlook)
+        for step, (lower, upper) in enumerate(bounds):
             if (lower >= upper).any():
                 d = int(np.argmax(lower >= upper))
                 raise ValueError(
@@ -262,6 +268,13 @@ class Energy(Condition):
 
     function: Callable[[Tensor, int], Tensor]
 
+    def check(self, outlook: Outlook) -> None:
+        if not callable(self.function):
+            raise TypeError(
+                "Energy: give a function of (values [R, D], step), got "
+                f"{type(self.function).__name__}"
+            )
+
     def potential(self, step: int, outlook: Outlook) -> EnergyPotential:
         return EnergyPotential(lambda values: self.function(values, step))
 
@@ -277,8 +290,9 @@ class ClassifierFree(Condition):
     weight: float
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.weight):
-            raise ValueError(f"ClassifierFree: the weight must be finite, got {self.weight}")
+        number = isinstance(self.weight, (int, float, np.number))
+        if not number or not np.isfinite(self.weight):
+            raise ValueError(f"ClassifierFree: the weight must be finite, got {self.weight!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,17 +312,18 @@ class Guidance:
     particles: int = 4
 
     def __post_init__(self) -> None:
-        if isinstance(self.particles, bool) or int(self.particles) != self.particles:
-            raise ValueError(f"particles must be an integer, got {self.particles!r}")
-        if self.particles < 1:
-            raise ValueError(f"particles must be at least 1, got {self.particles}")
+        whole = isinstance(self.particles, (int, np.integer))
+        if not whole or isinstance(self.particles, bool) or self.particles < 1:
+            raise ValueError(f"particles must be an integer of at least 1, got {self.particles!r}")
         given = self.conditions
         groups = given.values() if isinstance(given, Mapping) else [given]
         for condition in (one for group in groups for one in _as_tuple(group)):
             if not isinstance(condition, Condition):
+                table = isinstance(condition, (pd.DataFrame, pd.Series, np.ndarray))
                 raise TypeError(
                     f"guidance is made of conditions, such as Observed or Bounds, got "
                     f"{type(condition).__name__}"
+                    + (": known values are Observed(values)" if table else "")
                 )
         if isinstance(given, Mapping) and any(map(_weights_of, map(_as_tuple, given.values()))):
             raise ValueError("ClassifierFree holds for all series, and can't be given for some")
@@ -326,7 +341,7 @@ class Guidance:
         """Conditions of one series that steer its samples."""
         given = self.conditions
         if isinstance(given, Mapping):
-            given = given.get(item_id, ())
+            given = given.get(item_id, given.get(str(item_id), ()))
         return tuple(c for c in _as_tuple(given) if not isinstance(c, ClassifierFree))
 
     def check_items(self, item_ids: Iterable[Any]) -> None:
@@ -337,6 +352,45 @@ class Guidance:
                 raise ValueError(
                     f"guidance is given for {strangers[0]!r}, which is no series of the data: "
                     f"item_ids are {', '.join(sorted(map(repr, known))[:5])}"
+                )
+
+
+def check_together(conditions: Sequence[Condition], outlook: Outlook) -> None:
+    """Raise a GuidanceError if what is known exactly contradicts itself, or a bound."""
+    for step in range(outlook.length):
+        parts = [c.linear(step, outlook) for c in conditions]
+        some = [part for part in parts if part is not None]
+        if not some:
+            continue
+        matrix, values, noise = (np.concatenate(side) for side in zip(*some, strict=True))
+        matrix, values = matrix[noise == 0.0], values[noise == 0.0]
+        solved = np.linalg.lstsq(matrix, values, rcond=None)[0]
+        missed = np.abs(matrix @ solved - values).max(initial=0.0)
+        if missed > 1e-6 * (1.0 + np.abs(values).max(initial=0.0)):
+            raise GuidanceError(
+                f"what is known of step {step} contradicts itself, by {missed:.6g}: values that "
+                "are observed twice, or don't add up to a total. Correct them, or give errors (std)"
+            )
+        _check_known_in_bounds(conditions, outlook, step, matrix, values)
+
+
+def _check_known_in_bounds(
+    conditions: Sequence[Condition],
+    outlook: Outlook,
+    step: int,
+    matrix: np.ndarray,
+    values: np.ndarray,
+) -> None:
+    boxes = [box for c in conditions if (box := c.box(step, outlook)) is not None]
+    alone = (matrix != 0.0).sum(1) == 1
+    for row, value in zip(matrix[alone], values[alone], strict=True):
+        d = int(np.argmax(row != 0.0))
+        for lower, upper in boxes:
+            if not lower[d] <= value / row[d] <= upper[d]:
+                raise GuidanceError(
+                    f"{outlook.names[d]!r} is known to be {value / row[d]:.6g} at step {step}, and "
+                    f"its bounds are {lower[d]:.6g} and {upper[d]:.6g}: correct one of them, or "
+                    "give the value an error (std)"
                 )
 
 
@@ -362,7 +416,14 @@ def _weights_of(conditions: tuple[Any, ...]) -> list[float]:
 def _table(what: str, given: Any, outlook: Outlook) -> np.ndarray:
     """``[T, D]`` of an array, or of a DataFrame that names some dimensions."""
     names = outlook.names
+    if isinstance(given, pd.Series) and given.name is not None:
+        given = given.to_frame()
+    elif isinstance(given, Mapping):
+        given = pd.DataFrame(dict(given))
     if isinstance(given, pd.DataFrame):
+        if not given.columns.is_unique:
+            twice = given.columns[given.columns.duplicated()][0]
+            raise ValueError(f"{what} has the column {twice!r} more than once")
         if strangers := [str(c) for c in given.columns if str(c) not in names]:
             raise ValueError(
                 f"{what} has a column {strangers[0]!r}, which is no dimension of the series: "
@@ -379,15 +440,23 @@ def _table(what: str, given: Any, outlook: Outlook) -> np.ndarray:
 
 def _rows(what: str, given: Any, outlook: Outlook, shape: str, rank: int) -> np.ndarray:
     """Numbers by step, matched by time where they have times; at most T rows."""
-    index = getattr(given, "index", None)
+    if rank == 1 and isinstance(given, pd.DataFrame) and given.shape[1] == 1:
+        given = given.iloc[:, 0]
+    index = given.index if isinstance(given, (pd.DataFrame, pd.Series)) else None
     if isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
         given = _dated(what, given, outlook)
+    elif index is not None and not index.equals(pd.RangeIndex(len(index))):
+        raise ValueError(
+            f"{what}: its rows are labelled {index[0]!r}, …; label them by the times that they are "
+            "about, or number them from 0 on (reset_index(drop=True)) for the first steps"
+        )
     try:
         rows = np.asarray(given, dtype=float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what} must be numbers [{shape}], got {type(given).__name__}") from error
     if rows.ndim != rank:
-        raise ValueError(f"{what} must be [{shape}], got shape {rows.shape}")
+        kind = type(given).__name__
+        raise ValueError(f"{what} must be [{shape}], got shape {rows.shape} of a {kind}")
     if len(rows) > outlook.length:
         raise ValueError(f"{what} has {len(rows)} steps, and {outlook.length} are forecast")
     return rows
@@ -412,25 +481,46 @@ def _dated(what: str, given: Any, outlook: Outlook) -> np.ndarray:
     return rows
 
 
+def _alike(std: Any, values: Any) -> Any:
+    """Errors with the labels of the values that they stand beside, if they have none themselves."""
+    if isinstance(std, (pd.DataFrame, pd.Series)) or np.shape(std) != np.shape(values):
+        return std
+    if isinstance(values, pd.DataFrame):
+        return pd.DataFrame(np.asarray(std), index=values.index, columns=values.columns)
+    if isinstance(values, pd.Series):
+        return pd.Series(np.asarray(std), index=values.index, name=values.name)
+    return std
+
+
 def _weights(what: str, given: Any, names: Sequence[str]) -> np.ndarray:
     if given is None:
         return np.ones(len(names))
     if isinstance(given, str):
-        given = {given: 1.0}
+        given = [given]
+    if isinstance(given, (list, tuple)) and all(isinstance(name, str) for name in given):
+        given = dict.fromkeys(given, 1.0)
     if isinstance(given, (Mapping, pd.Series)):
-        named = {str(name): float(weight) for name, weight in given.items()}
-        if strangers := [name for name in named if name not in names]:
-            raise ValueError(
-                f"{what}: weights name {strangers[0]!r}, which is no dimension of the series: "
-                f"expected some of {', '.join(names)}"
-            )
-        return np.array([named.get(name, 0.0) for name in names])
+        given = _by_name(f"{what}: weights", given, names, 0.0)
     weights = np.asarray(given, dtype=float)
     if weights.shape != (len(names),) or not np.isfinite(weights).all():
         raise ValueError(
-            f"{what}: weights must be {len(names)} finite numbers, got shape {weights.shape}"
+            f"{what}: weights must be {len(names)} finite numbers, got {weights.tolist()}"
         )
     return weights
+
+
+def _by_name(what: str, given: Any, names: Sequence[str], lacking: float) -> np.ndarray:
+    """``[D]`` of what a mapping or Series says by name."""
+    try:
+        named = {str(name): float(value) for name, value in given.items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what}: give one number for each name, got {given!r}") from error
+    if strangers := [name for name in named if name not in names]:
+        raise ValueError(
+            f"{what} name {strangers[0]!r}, which is no dimension of the series: expected some of "
+            f"{', '.join(names)}"
+        )
+    return np.array([named.get(name, lacking) for name in names])
 
 
 def _bound(what: str, given: Any, step: int, outlook: Outlook, none: float) -> np.ndarray:
@@ -441,11 +531,19 @@ def _bound(what: str, given: Any, step: int, outlook: Outlook, none: float) -> n
     if isinstance(given, pd.DataFrame) or np.ndim(given) == 2:
         rows = _table(what, given, outlook)
         bounds = rows[step] if step < len(rows) else np.full(len(names), np.nan)
+    elif isinstance(given, pd.Series) and isinstance(
+        given.index, (pd.DatetimeIndex, pd.PeriodIndex)
+    ):
+        return _bound(what, pd.DataFrame(dict.fromkeys(names, given)), step, outlook, none)
+    elif isinstance(given, Mapping) and any(np.ndim(value) for value in given.values()):
+        return _bound(what, pd.DataFrame(dict(given)), step, outlook, none)
     elif isinstance(given, (Mapping, pd.Series)):
-        named = pd.DataFrame([{str(name): value for name, value in given.items()}])
-        bounds = _table(what, named, outlook)[0]
+        bounds = _by_name(what, pd.Series(dict(given), dtype=float), names, np.nan)
     else:
-        bounds = np.asarray(given, dtype=float)
+        try:
+            bounds = np.asarray(given, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{what} must be numbers, got {given!r}") from error
         if bounds.ndim and bounds.shape != (len(names),):
             raise ValueError(
                 f"{what} must be one number, [{len(names)}] or [T, {len(names)}], got shape "

@@ -7,12 +7,14 @@ within each interval, multiplied by the ratio of the masses there (entropy pooli
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tsdiff.guidance.errors import GuidanceWarning
 from tsdiff.guidance.gaussian import log_interval
 from tsdiff.guidance.particles import normalised
 
@@ -50,11 +52,20 @@ class QuantilePotential:
             self._ratios = self.masses.to(mean) / expected.clamp_min(1e-3 * self.masses.to(mean))
         return torch.logsumexp(inside + self._ratios.log(), dim=-1)
 
-    def settle(self, values: Tensor, log_weights: Tensor) -> Tensor:
+    def settle(self, values: Tensor, log_weights: Tensor, *, warn: bool = True) -> Tensor:
         """Log-weights ``[N]`` under which the masses are met, of values ``[N, D]``."""
-        cell = torch.bucketize(values @ self.weights.to(values), self.edges.to(values))
+        total = (values @ self.weights.to(values)).contiguous()
+        cell = torch.bucketize(total, self.edges.to(values))
         now = torch.zeros(len(self.masses)).to(values)
         now = now.scatter_add(0, cell, normalised(log_weights))
+        if warn and bool((now <= 1e-12).any()):
+            warnings.warn(
+                f"quantiles {self.edges.tolist()} are not met: of {len(values)} samples, from "
+                f"{float(total.min()):g} to {float(total.max()):g}, none lies in some interval "
+                "between them. Ask for less, or take more particles",
+                GuidanceWarning,
+                stacklevel=2,
+            )
         ratios = (self.masses.to(values) / now.clamp_min(1e-300)).log()
         return log_weights + ratios[cell]
 
@@ -77,10 +88,18 @@ class EnergyPotential:
 
     def __call__(self, mean: Tensor, covariance: Tensor) -> Tensor:
         value = -self._energy(mean)
+        if bool(value.isnan().any()):
+            raise ValueError("Energy: the function returned NaN")
         return value * self._damping(mean.detach(), covariance) if covariance.any() else value
 
     def _energy(self, values: Tensor) -> Tensor:
         energies = self._function(values)
+        if not isinstance(energies, Tensor):
+            raise TypeError(
+                "Energy: the function must return a tensor, one energy per sample, got "
+                f"{type(energies).__name__}"
+            )
+        energies = energies.to(values.dtype)
         if energies.shape != values.shape[:1]:
             raise ValueError(
                 f"Energy: the function must return one energy per sample, [{len(values)}], got "
@@ -101,5 +120,12 @@ class EnergyPotential:
     def _slope(self, mean: Tensor) -> Tensor:
         with torch.enable_grad():
             values = mean.clone().requires_grad_()
-            (slope,) = torch.autograd.grad(-self._energy(values).sum(), values)
-        return slope
+            return slope_of(-self._energy(values).sum(), values)
+
+
+def slope_of(total: Tensor, values: Tensor) -> Tensor:
+    """Its gradient; 0 where it has none, as of an indicator."""
+    if not total.requires_grad:
+        return torch.zeros_like(values)
+    (slope,) = torch.autograd.grad(total, values, materialize_grads=True)
+    return torch.nan_to_num(slope, 0.0, 0.0, 0.0)

@@ -7,8 +7,10 @@ summed over steps and dimensions, at the same times and noise for model and refe
 .. math:: L = -\log σ\Bigl(-β\,\bigl[(ℓ_θ(y^+) - ℓ_{ref}(y^+))
    - (ℓ_θ(y^-) - ℓ_{ref}(y^-))\bigr]\Bigr).
 
-The law that it leads to is the reference's times ``exp(reward/β)``, where the reward is what tells
-better futures from worse. A large ``β`` keeps it near the reference.
+Were errors log-densities, and the better of a pair better by the odds of a reward alone, the
+law that it leads to would be the reference's times ``exp(reward/β)``. The errors are unweighted
+ones, and where the better future is known for sure only the number of updates ends the learning.
+A large ``β`` keeps the law near the reference for longer.
 """
 
 from __future__ import annotations

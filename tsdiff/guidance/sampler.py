@@ -10,11 +10,12 @@ possible in closed form (:mod:`tsdiff.guidance.gaussian`), and leaves the weight
    \qquad Z(μ, V) = \int N(x; μ, V)\, ℓ(x)\, dx,
 
 where ``N(μ', V')`` is the law of ``x_0`` given both ``x_t`` and ``x_s``. Multiplied over all steps,
-and by ``ℓ(x_0)`` in the end, the weights make the samples those of ``p(x_0)\, ℓ(x_0)``, whatever
-the predictions are worth: this is twisted sequential importance sampling (Wu et al. 2023,
+and by ``ℓ(x_0)`` in the end, the weights make the samples those of ``p(x_0)\, ℓ(x_0)``, where
+``p`` is the law of unguided steps: this is twisted sequential importance sampling (Wu et al. 2023,
 *Practical and asymptotically exact conditional sampling in diffusion models*), with twisted steps
-that are exact where data are Gaussian. All weights then are the same, the evidence ``E ℓ``. No
-gradient passes through the network.
+that are exact where data are Gaussian. All weights then are the same, the evidence ``E ℓ``. Steps
+whose ``V_t`` is too wide, as under a context that tells more than most, err at first order in their
+length. No gradient passes through the network.
 
 Likelihoods without a closed form steer the steps by a tilt ``exp(gᵀ x_0)``, where ``g`` is the
 gradient of their logarithm at the prediction; the weight at the end is their own.
@@ -32,6 +33,7 @@ from torch import Tensor
 
 from tsdiff.decoders import AffineDecoder, Decoder
 from tsdiff.guidance.gaussian import Observation, draw_in_box, log_interval, lower_factor
+from tsdiff.guidance.potentials import slope_of
 from tsdiff.random import Randomness, drawn, standard_normal
 from tsdiff.solvers import Analytic, AngleGrid, Field, Grid, MissingFieldError, as_grid
 
@@ -41,6 +43,7 @@ Gaussian of the values, or what stands for it; its log itself where the covarian
 
 NUM_STEPS = 24
 _FARTHEST = 3.0
+_NARROWEST = 0.02
 
 
 @dataclass(frozen=True)
@@ -175,9 +178,8 @@ class Twist:
         spread = matrix @ self.observation.posterior @ matrix.mT
         with torch.enable_grad():
             values = self.affine.values(self._conditioned(self.belief.mean)).requires_grad_()
-            total = sum(potential(values, spread).sum() for potential in potentials)
-            (slope,) = torch.autograd.grad(total, values)  # type: ignore[arg-type]
-        slope = torch.nan_to_num(slope @ matrix, 0.0, 0.0, 0.0)
+            slopes = [slope_of(potential(values, spread).sum(), values) for potential in potentials]
+        slope = torch.stack(slopes).sum(0) @ matrix
         deviations = (slope @ lower_factor(self.belief.covariance)).abs().amax(-1, keepdim=True)
         return slope * (_FARTHEST / deviations.clamp_min(1e-300)).clamp_max(1.0)
 
@@ -202,7 +204,14 @@ def check_steerable(decoder: Decoder, context: Tensor) -> None:
             f"{type(decoder).__name__} has no process that could be steered: only ClassifierFree "
             "can guide it"
         )
-    decoder.check_solver(Analytic(), context)
+    field = decoder.followed(Analytic(), context)
+    try:
+        Analytic().check(field)
+    except MissingFieldError as error:
+        raise MissingFieldError(
+            f"{field.name} can't be steered, as it has no data prediction: only ClassifierFree can "
+            "guide it. Take a model of independent Gaussian noise; of a distilled one, its teacher"
+        ) from error
 
 
 def sample_guided(
@@ -245,7 +254,10 @@ def sample_guided(
     field = decoder.followed(Analytic(), context, condition_weight=condition_weight)
     Analytic().check(field)
     grid = AngleGrid() if grid is None else as_grid(grid)
-    times = grid(NUM_STEPS if num_steps is None else num_steps, field.signal_noise)
+    times = grid(
+        NUM_STEPS if num_steps is None else num_steps,
+        lambda t: field.signal_noise(t.to(context.device)),  # type: ignore[misc]
+    )
     affine = _of_path(decoder, affine)
     like = context.new_empty(len(context), 1, affine.offset.shape[-1])
     x = decoder.draw_source(field, like, generator).double().squeeze(1)
@@ -288,6 +300,10 @@ def _of_path(decoder: AffineDecoder, affine: Affine) -> Affine:
 def _left_open(decoder: AffineDecoder, field: Field, t: Tensor) -> Tensor:
     """``Cov(x_0 | x_t)`` as it would be of Gaussian data, ``[D, D]`` along the path's axes."""
     _, covariance = decoder.axes.moments()
+    variance = covariance.diagonal()
+    # A network is never so sure as data without any spread would allow.
+    floor = _NARROWEST**2 * variance.max()
+    covariance = covariance + torch.diag((floor - variance).clamp_min(0.0))
     a, b = (part.expand(1, 1, len(covariance)).flatten() for part in field.signal_noise(t))  # type: ignore[misc]
     seen = a.unsqueeze(-1) * covariance
     total = seen * a + torch.diag(b.square())

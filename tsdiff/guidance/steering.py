@@ -17,10 +17,13 @@ import torch
 from torch import Tensor
 
 from tsdiff.decoders import AffineDecoder
-from tsdiff.guidance.conditions import Condition, GuidanceError, GuidanceWarning, Outlook
+from tsdiff.guidance.conditions import Condition, Outlook
+from tsdiff.guidance.errors import GuidanceError, GuidanceWarning
 from tsdiff.guidance.particles import effective_size, resample
 from tsdiff.guidance.potentials import QuantilePotential
 from tsdiff.guidance.sampler import Affine, Potential, Target, sample_guided
+
+_ROUNDS = 30
 
 
 class Steering:
@@ -67,6 +70,7 @@ class Steering:
         device = generator.device
         self._log_weights = torch.zeros(self.num_particles, device=device, dtype=torch.float64)
         self._ancestors = torch.arange(self.num_particles, device=device)
+        self._targets: list[tuple[int, _Reordered]] = []
 
     def draw(
         self,
@@ -85,8 +89,9 @@ class Steering:
         )
         self._log_weights = self._log_weights + log_weights
         for potential in target.potentials:
-            if isinstance(potential, _Reordered):
+            if isinstance(potential, _Reordered) and potential.settles:
                 self._log_weights = potential.settle(values, self._log_weights)
+                self._targets.append((step, potential))
         if not bool(self._log_weights.max().isfinite()):
             raise GuidanceError(
                 f"no sample of series {self._item_id!r} fulfils the conditions of step "
@@ -104,9 +109,19 @@ class Steering:
         self._ancestors = self._ancestors[rows]
         return rows
 
-    def chosen(self) -> Tensor:
-        """Particles that become the samples, ``[N]``, all of the same weight."""
+    def chosen(self, paths: Tensor) -> Tensor:
+        """Particles that become the samples, ``[N]``, all of the same weight and in no order.
+
+        ``paths`` are those of all particles, ``[P, T, D]``: of several steps' quantiles each is
+        met once more, in turn, after all that has happened since (iterative proportional fitting).
+        """
+        for _ in range(_ROUNDS if len(self._targets) > 1 else 0):
+            for step, target in self._targets:
+                values = paths[:, step].double()
+                self._log_weights = target.settle(values, self._log_weights, warn=False)
         rows = resample(self._log_weights, self.num_samples, self._generator)
+        order = torch.randperm(len(rows), generator=self._generator, device=rows.device)
+        rows = rows[order]
         different = len(self._ancestors[rows].unique())
         if different < self.num_samples / 4:
             times = self.num_particles // self.num_samples
@@ -154,8 +169,12 @@ class _Reordered:
         covariance = covariance[self._back][:, self._back]
         return self._inner(mean[:, self._back], covariance)
 
-    def settle(self, values: Tensor, log_weights: Tensor) -> Tensor:
-        """Log-weights ``[P]`` that meet what only a population can meet."""
-        if isinstance(self._inner, QuantilePotential):
-            return self._inner.settle(values[:, self._back], log_weights)
-        return log_weights
+    @property
+    def settles(self) -> bool:
+        """Whether it is about the population, which can meet it by weights alone."""
+        return isinstance(self._inner, QuantilePotential)
+
+    def settle(self, values: Tensor, log_weights: Tensor, *, warn: bool = True) -> Tensor:
+        """Log-weights ``[P]`` under which the population meets it."""
+        assert isinstance(self._inner, QuantilePotential)
+        return self._inner.settle(values[:, self._back], log_weights, warn=warn)

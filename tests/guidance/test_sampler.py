@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tsdiff.decoders import DDPM, VSDM, AffineDecoder, FlowMatching, Interpolant, ScoreSDE
 from tsdiff.guidance.particles import effective_size, normalised
-from tsdiff.guidance.sampler import Affine, Target, sample_guided
+from tsdiff.guidance.sampler import Affine, GuidedSampler, Target
 from tsdiff.networks import Network
 from tsdiff.random import seeded
 from tsdiff.solvers import MissingFieldError
@@ -68,9 +68,8 @@ def draw(decoder, matrix, values, noise, count=COUNT, num_steps=None, **options)
     affine = Affine(OFFSET.expand(count, DIM), MAPPED)
     context = torch.zeros(count, 1, CONTEXT)
     with torch.no_grad():
-        values, log_weights = sample_guided(
-            decoder, context, target, affine, seeded(1), num_steps=num_steps
-        )
+        sampler = GuidedSampler(decoder, num_steps=num_steps)
+        values, log_weights = sampler.draw(context, target, affine, seeded(1))
     return values, log_weights
 
 
@@ -172,12 +171,8 @@ def test_many_bounds_at_once_are_kept():
     box = torch.zeros(dims).double(), torch.full((dims,), math.inf).double()
     empty = torch.zeros(0, dims).double(), *(torch.zeros(0).double() for _ in range(2))
     affine = Affine(torch.zeros(count, dims).double(), torch.eye(dims).double())
-    values, log_weights = sample_guided(
-        decoder,
-        torch.zeros(count, 1, CONTEXT),
-        Target(*empty, *box),
-        affine,
-        seeded(0),
+    values, log_weights = GuidedSampler(decoder).draw(
+        torch.zeros(count, 1, CONTEXT), Target(*empty, *box), affine, seeded(0)
     )
     assert bool((values >= 0.0).all())
     assert bool(log_weights.isfinite().all())

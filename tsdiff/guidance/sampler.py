@@ -106,41 +106,55 @@ class Belief(NamedTuple):
     covariance: Tensor
 
 
-class Transition(NamedTuple):
-    """``x_s = share x_0 + keep x_t + √variance ε`` for ``s < t``; ``[D]`` each."""
+class Stage:
+    """What a step from ``t`` to ``s < t`` is, whatever is drawn; the last one ends in ``x_0``.
 
-    share: Tensor
-    keep: Tensor
-    variance: Tensor
+    ``x_s = share x_0 + keep x_t + √variance ε``; ``[D]`` each.
 
-    @classmethod
-    def between(cls, field: Field, t: Tensor, t_next: Tensor) -> Transition:
+    Attributes
+    ----------
+    t
+        ``[1, 1, 1]``.
+    covariance, root
+        Of ``x_0`` given ``x_t``, as it would be of Gaussian data, and a factor of it, ``[D, D]``.
+    """
+
+    def __init__(self, decoder: AffineDecoder, field: Field, t: Tensor, t_next: Tensor):
+        self.t = t
+        self.covariance = _left_open(decoder, field, t)
+        self.root = lower_factor(self.covariance)
+        self.last = not bool(t_next > 0.0)
+        if self.last:
+            return
         (a, b), (a_next, b_next) = field.signal_noise(t), field.signal_noise(t_next)  # type: ignore[misc]
         kept = (a * b_next) / (a_next * b)
         variance = b_next.square() * (1.0 - kept.square()).clamp_min(0.0)
         level = (b_next.square() - variance).clamp_min(0.0).sqrt()
-        return cls(*(part.flatten() for part in (a_next - a * level / b, level / b, variance)))
+        dims = len(self.covariance)
+        parts = a_next - a * level / b, level / b, variance
+        self.share, self.keep, self.variance = (part.flatten().expand(dims) for part in parts)
+        spread = self.share.unsqueeze(-1) * self.covariance
+        total = spread * self.share + torch.diag(self.variance)
+        self._gain = torch.linalg.solve(total, spread).mT
+        self._left = self.covariance - self._gain @ spread
 
-    def data_given_both(self, x: Tensor, x_next: Tensor, belief: Belief) -> Belief:
-        """The law of ``x_0`` given ``x_t`` and ``x_s``, of the one given ``x_t``."""
-        dims = belief.covariance.shape[-1]
-        spread = self.share.expand(dims).unsqueeze(-1) * belief.covariance
-        total = spread * self.share + torch.diag(self.variance.expand(dims))
-        gain = torch.linalg.solve(total, spread).mT
-        surprise = x_next - self.keep * x - self.share * belief.mean
-        return Belief(belief.mean + surprise @ gain.mT, belief.covariance - gain @ spread)
+    def given_both(self, x: Tensor, x_next: Tensor, mean: Tensor) -> Belief:
+        """The law of ``x_0`` given ``x_t`` and ``x_s``, of its mean given ``x_t``."""
+        surprise = x_next - self.keep * x - self.share * mean
+        return Belief(mean + surprise @ self._gain.mT, self._left)
 
 
 class Twist:
     """The likelihood as a step sees it: observations, and a tilt in place of the rest."""
 
-    def __init__(self, target: Target, affine: Affine, belief: Belief, *, last: bool):
-        self.target, self.affine, self.belief = target, affine, belief
+    def __init__(self, target: Target, affine: Affine, stage: Stage, mean: Tensor):
+        self.target, self.affine, self.root = target, affine, stage.root
+        self.belief = belief = Belief(mean, stage.covariance)
         self._matrix = target.matrix @ affine.matrix
         self._wanted = target.values - affine.offset @ target.matrix.mT
         self.observation = self._observed(belief)
         # The last step is followed by the likelihood itself.
-        self.tilt = torch.zeros_like(belief.mean) if last else self._tilt()
+        self.tilt = torch.zeros_like(mean) if stage.last else self._tilt()
 
     def log_evidence(self) -> Tensor:
         """``log Z`` of the step's own belief, ``[N]``."""
@@ -154,7 +168,7 @@ class Twist:
         """``x_0`` by the guided law, ``[N, D]``."""
         mean, covariance = self.belief
         noise = standard_normal(mean, generator)
-        x = mean + self.tilt @ covariance + noise @ lower_factor(covariance).mT
+        x = mean + self.tilt @ covariance + noise @ self.root.mT
         errors = standard_normal(mean.new_zeros(len(mean), len(self._matrix)), generator)
         return self._conditioned(x, errors)
 
@@ -180,7 +194,7 @@ class Twist:
             values = self.affine.values(self._conditioned(self.belief.mean)).requires_grad_()
             slopes = [slope_of(potential(values, spread).sum(), values) for potential in potentials]
         slope = torch.stack(slopes).sum(0) @ matrix
-        deviations = (slope @ lower_factor(self.belief.covariance)).abs().amax(-1, keepdim=True)
+        deviations = (slope @ self.root).abs().amax(-1, keepdim=True)
         return slope * (_FARTHEST / deviations.clamp_min(1e-300)).clamp_max(1.0)
 
     def _conditioned(self, x: Tensor, errors: Tensor | None = None) -> Tensor:
@@ -214,78 +228,92 @@ def check_steerable(decoder: Decoder, context: Tensor) -> None:
         ) from error
 
 
-def sample_guided(
-    decoder: AffineDecoder,
-    context: Tensor,
-    target: Target,
-    affine: Affine,
-    generator: torch.Generator,
-    *,
-    num_steps: int | None = None,
-    grid: str | Grid | None = None,
-    condition_weight: float = 1.0,
-) -> tuple[Tensor, Tensor]:
-    """Draw one event for each row of ``context``, given a target.
+class GuidedSampler:
+    """Draws events of one step of a decoder, given a target for each.
 
     Parameters
     ----------
-    context
-        ``[N, 1, H]``: events of one step.
-    affine
-        Values of the decoder's events, ``v = offset + M z``.
     num_steps, grid
         Of the reverse process; 24 equal steps in the angle ``atan(b / a)`` by default.
     condition_weight
         Of classifier-free guidance; 1 is none.
-
-    Returns
-    -------
-    values, log_weights
-        ``[N, D]`` float64 and ``[N]``. Weighted so, the samples are those of the decoder's law
-        times the likelihood; the mean weight is an estimate of its expectation.
-
-    Raises
-    ------
-    MissingFieldError
-        If the decoder's process has no data prediction, as where its noise isn't Gaussian.
     """
-    if context.shape[1] != 1:
-        raise ValueError(f"guided events have one step, got contexts of {context.shape[1]}")
-    field = decoder.followed(Analytic(), context, condition_weight=condition_weight)
-    Analytic().check(field)
-    grid = AngleGrid() if grid is None else as_grid(grid)
-    times = grid(
-        NUM_STEPS if num_steps is None else num_steps,
-        lambda t: field.signal_noise(t.to(context.device)),  # type: ignore[misc]
-    )
-    affine = _of_path(decoder, affine)
-    like = context.new_empty(len(context), 1, affine.offset.shape[-1])
-    x = decoder.draw_source(field, like, generator).double().squeeze(1)
-    log_weights, carried = torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0])
-    moments = times.to(x).view(-1, 1, 1, 1).unbind()
-    for t, t_next in pairwise(moments):
-        here = x.to(like.dtype).unsqueeze(1)
-        mean = field.data(here, t.to(like.dtype)).double().squeeze(1)  # type: ignore[misc]
-        belief = Belief(mean, _left_open(decoder, field, t))
-        last = t_next is moments[-1]
-        twist = Twist(target, affine, belief, last=last)
-        log_weights = log_weights + twist.log_evidence() - carried
-        if last:
-            break
-        step = Transition.between(field, t, t_next)
-        noise = step.variance.sqrt() * standard_normal(x, generator)
-        x_next = step.share * twist.draw(generator) + step.keep * x + noise
-        carried = twist.log_evidence_of(step.data_given_both(x, x_next, belief))
-        x = x_next
-    if target.lower is not None:
-        values, inside = twist.draw_within(generator)
-        log_weights = log_weights + inside
-    else:
-        values = affine.values(twist.draw(generator))
-    nothing = torch.zeros_like(affine.matrix)
-    for potential in target.potentials:
-        log_weights = log_weights + potential(values, nothing)
-    return target.pinned(values), log_weights
+
+    def __init__(
+        self,
+        decoder: AffineDecoder,
+        *,
+        num_steps: int | None = None,
+        grid: str | Grid | None = None,
+        condition_weight: float = 1.0,
+    ):
+        self._decoder, self._condition_weight = decoder, condition_weight
+        self._grid = AngleGrid() if grid is None else as_grid(grid)
+        self._num_steps = NUM_STEPS if num_steps is None else num_steps
+        self._stages: list[Stage] | None = None
+
+    def draw(
+        self, context: Tensor, target: Target, affine: Affine, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """One event for each row of ``context``.
+
+        Parameters
+        ----------
+        context
+            ``[N, 1, H]``: events of one step.
+        affine
+            Values of the decoder's events, ``v = offset + M z``.
+
+        Returns
+        -------
+        values, log_weights
+            ``[N, D]`` float64 and ``[N]``. Weighted so, the samples are those of the decoder's law
+            times the likelihood; the mean weight is an estimate of its expectation.
+
+        Raises
+        ------
+        MissingFieldError
+            If the decoder's process has no data prediction, as where its noise isn't Gaussian.
+        """
+        if context.shape[1] != 1:
+            raise ValueError(f"guided events have one step, got contexts of {context.shape[1]}")
+        decoder, weight = self._decoder, self._condition_weight
+        field = decoder.followed(Analytic(), context, condition_weight=weight)
+        affine = _of_path(decoder, affine)
+        like = context.new_empty(len(context), 1, affine.offset.shape[-1])
+        x = decoder.draw_source(field, like, generator).double().squeeze(1)
+        log_weights, carried = torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0])
+        for stage in self._steps(field, x):
+            here = x.to(like.dtype).unsqueeze(1)
+            mean = field.data(here, stage.t.to(like.dtype)).double().squeeze(1)  # type: ignore[misc]
+            twist = Twist(target, affine, stage, mean)
+            log_weights = log_weights + twist.log_evidence() - carried
+            if not stage.last:
+                noise = stage.variance.sqrt() * standard_normal(x, generator)
+                x_next = stage.share * twist.draw(generator) + stage.keep * x + noise
+                carried = twist.log_evidence_of(stage.given_both(x, x_next, mean))
+                x = x_next
+        if target.lower is None:
+            values = affine.values(twist.draw(generator))
+        else:
+            values, inside = twist.draw_within(generator)
+            log_weights = log_weights + inside
+        nothing = torch.zeros_like(affine.matrix)
+        for potential in target.potentials:
+            log_weights = log_weights + potential(values, nothing)
+        return target.pinned(values), log_weights
+
+    def _steps(self, field: Field, like: Tensor) -> list[Stage]:
+        """The stages, which are the same for all events."""
+        if self._stages is None:
+            Analytic().check(field)
+            times = self._grid(
+                self._num_steps,
+                lambda t: field.signal_noise(t.to(like.device)),  # type: ignore[misc]
+            )
+            moments = times.to(like).view(-1, 1, 1, 1).unbind()
+            self._stages = [Stage(self._decoder, field, *pair) for pair in pairwise(moments)]
+        return self._stages
 
 
 def _of_path(decoder: AffineDecoder, affine: Affine) -> Affine:

@@ -21,7 +21,7 @@ from tsdiff.guidance.conditions import Condition, Outlook
 from tsdiff.guidance.errors import GuidanceError, GuidanceWarning
 from tsdiff.guidance.particles import effective_size, resample
 from tsdiff.guidance.potentials import QuantilePotential
-from tsdiff.guidance.sampler import Affine, Potential, Target, sample_guided
+from tsdiff.guidance.sampler import Affine, GuidedSampler, Potential, Target
 
 _ROUNDS = 30
 
@@ -71,6 +71,7 @@ class Steering:
         self._log_weights = torch.zeros(self.num_particles, device=device, dtype=torch.float64)
         self._ancestors = torch.arange(self.num_particles, device=device)
         self._targets: list[tuple[int, _Reordered]] = []
+        self._sampler: GuidedSampler | None = None
 
     def draw(
         self,
@@ -83,10 +84,10 @@ class Steering:
         **sampler: Any,
     ) -> Tensor:
         """Values ``[P, D]`` of a step, one for each particle's context ``[P, 1, H]``."""
+        if self._sampler is None:
+            self._sampler = GuidedSampler(decoder, **sampler)
         target = self._target(step - self._ahead, affine.matrix)
-        values, log_weights = sample_guided(
-            decoder, context, target, affine, self._generator, **sampler
-        )
+        values, log_weights = self._sampler.draw(context, target, affine, self._generator)
         self._log_weights = self._log_weights + log_weights
         for potential in target.potentials:
             if isinstance(potential, _Reordered) and potential.settles:

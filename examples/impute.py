@@ -13,7 +13,7 @@ import numpy as np
 import tsdiff
 from tsdiff.guidance import Guidance, Observed
 
-GAP, AFTER, GAPS = 4, 2, 40
+GAP, AFTER, GAPS = 4, 2, 24
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import tsdiff
 from tsdiff.datasets import rolling_windows, split_window
 from tsdiff.guidance import Guidance, Observed
 
-HORIZON, DIMS, WINDOWS = 6, 3, 40
+HORIZON, DIMS, WINDOWS = 6, 3, 24
 
 
 def main() -> None:

@@ -45,10 +45,10 @@ class PreferenceOptions:
         Of windows, futures, batches and noise.
     """
 
-    beta: float = 0.3
+    beta: float = 1.0
     num_windows: int = 256
     num_candidates: int = 8
-    num_updates: int = 300
+    num_updates: int = 150
     batch_size: int = 32
     learning_rate: float = 3e-4
     seed: int = 0

@@ -9,6 +9,7 @@ samples with samples.
 from __future__ import annotations
 
 from tsdiff.evaluation.backtests import backtest, evaluate, score_forecasts
+from tsdiff.evaluation.calibration_plots import calibration_plot
 from tsdiff.evaluation.clouds import (
     CloudScore,
     energy_distance,
@@ -38,7 +39,7 @@ from tsdiff.evaluation.metrics import (
     nrmse,
 )
 from tsdiff.evaluation.naive import LastValue, RandomWalk, SeasonalNaive, baselines
-from tsdiff.evaluation.plots import calibration_plot, fan_chart, fan_chart_sum
+from tsdiff.evaluation.plots import fan_chart, fan_chart_sum
 from tsdiff.evaluation.scores import Evaluation, Score, score_samples
 from tsdiff.evaluation.significance import Difference, Significance
 from tsdiff.evaluation.variogram import variogram_score

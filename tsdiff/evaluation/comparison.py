@@ -58,11 +58,9 @@ class Comparison:
 
     def best(self, metric: str) -> list[str]:
         """Names whose score is best: lowest, for a coverage nearest to its level; ties share it."""
-        gaps = {
-            row.name: float(gap(metric, np.asarray(row.scores[metric].value))) for row in self.rows
-        }
-        known = [gap for gap in gaps.values() if np.isfinite(gap)]
-        return [name for name, gap in gaps.items() if known and gap == min(known)]
+        gaps = {row.name: float(gap(metric, row.scores[metric].value)) for row in self.rows}
+        least = min((g for g in gaps.values() if np.isfinite(g)), default=None)
+        return [name for name, value in gaps.items() if value == least]
 
     def significance(
         self,

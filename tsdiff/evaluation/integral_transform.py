@@ -15,8 +15,8 @@ The *calibration error* is the mean absolute deviation of the values' distributi
 where F is the share of values at or below u with V averaged out, so that no seed enters, and the
 integral is the trapezoid rule on ``k / (N + 1)``. It lies between 0 and 1/2. It is never 0 for
 finitely many values, and steps and dimensions that move together count for fewer: *what a
-calibrated forecast of this size would have* is found by letting the forecast forecast itself. One of
-its own samples takes the place of the truth, another one in each window, the others stay the
+calibrated forecast of this size would have* is found by letting the forecast forecast itself. One
+of its own samples takes the place of the truth, another one in each window, the others stay the
 forecast. Windows are taken for independent; where they are not, the true figure is larger.
 """
 

@@ -211,7 +211,7 @@ def score_windows(
             by_window = np.var([replicate[metric] for replicate in replicates], axis=0, ddof=1)
             variances[metric] = by_window.sum()
         for metric in errors:  # no sum over windows
-            variances[metric] = np.var([again[metric] for again in pit_replicates], ddof=1)
+            variances[metric] = float(np.var([e[metric] for e in pit_replicates], ddof=1))
     scores = {metric: _score(metric, terms[metric].sum(), variances[metric]) for metric in terms}
     for metric, parts in (("energy_score", _energy_parts), ("variogram_score", variogram_parts)):
         terms[metric], influence = parts(ensemble)

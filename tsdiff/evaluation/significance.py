@@ -1,9 +1,9 @@
 """Is the difference between two methods larger than the luck of the windows?
 
-The paired bootstrap: windows are drawn with replacement, *the same* for both methods, and the scores
-are computed anew from numerators and denominators of the windows drawn, since the scale that
-divides a score depends on the windows as well. Where a method has several seeds, seeds are drawn as
-well, each method's on its own, and their scores averaged.
+The paired bootstrap: windows are drawn with replacement, *the same* for both methods, and the
+scores are computed anew from numerators and denominators of the windows drawn, since the scale that
+divides a score depends on the windows as well. Where a method has several seeds, seeds are drawn
+too, each method's on its own, and their scores averaged. The Monte-Carlo error is contained.
 
 Few windows are the rule here, and the plain bootstrap is too narrow for them. Two corrections:
 n - 1 of n are drawn, which makes the variance unbiased (Rao and Wu 1988, J. Am. Stat. Assoc. 83),
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from tsdiff.evaluation.pooling import SCALES, resampled_score
@@ -85,9 +86,9 @@ class Significance:
     def to_markdown(self) -> str:
         """A Markdown table; differences whose interval leaves out zero are bold."""
         against = self.against.replace("|", "\\|")
+        percent = f"{100 * self.level:g} % interval"
         lines = [
-            f"| {self.metric} less that of {against} | difference | {100 * self.level:g} % interval "
-            "| sign flips |",
+            f"| {self.metric} less that of {against} | difference | {percent} | sign flips |",
             "|---|--:|--:|--:|",
         ]
         for row in self.differences:
@@ -159,11 +160,11 @@ def paired_bootstrap(
     return Significance(metric, reference[0].name, level, windows, tuple(differences))
 
 
-def gap(metric: str, value: np.ndarray) -> np.ndarray:
+def gap(metric: str, value: ArrayLike) -> np.ndarray:
     """What is to be small: the score itself, or the distance of a coverage from its level."""
     if not metric.startswith("coverage"):
-        return value
-    return np.abs(value - float(metric.rsplit("_", 1)[1]) / 100)
+        return np.asarray(value)
+    return np.abs(np.asarray(value) - float(metric.rsplit("_", 1)[1]) / 100)
 
 
 def _resampled(
@@ -195,12 +196,8 @@ def _check(metric: str, evaluations: Sequence[Evaluation]) -> None:
         if metric in SCALES or metric not in evaluation.terms:
             known = ", ".join(name for name in evaluation.terms if name not in SCALES)
             raise ValueError(
-                f"evaluation {evaluation.name!r} has not kept what each window adds to {metric!r}; "
-                + (
-                    f"it has: {known}"
-                    if known
-                    else "evaluate again: files of earlier versions lack it"
-                )
+                f"{evaluation.name!r} has not kept what each window adds to {metric!r}; it has: "
+                f"{known or 'nothing, as files of earlier versions. Evaluate again'}"
             )
         for name in SCALES:
             ours, theirs = first.terms[name], evaluation.terms[name]

@@ -57,7 +57,12 @@ class Comparison:
         return [_row([e for e in self.evaluations if e.name == name]) for name in names]
 
     def best(self, metric: str) -> list[str]:
-        """Names whose score is best: lowest, for a coverage nearest to its level; ties share it."""
+        """Names whose score is best: lowest, for a coverage nearest to its level; ties share it.
+
+        What a calibrated forecast would have (``..._calibrated``) is a yardstick: none is best.
+        """
+        if metric.endswith("_calibrated"):
+            return []
         gaps = {row.name: float(gap(metric, row.scores[metric].value)) for row in self.rows}
         least = min((g for g in gaps.values() if np.isfinite(g)), default=None)
         return [name for name, value in gaps.items() if value == least]

@@ -183,7 +183,7 @@ def _masses(below: np.ndarray, ties: np.ndarray, slots: int) -> np.ndarray:
     share = 1.0 / (ties + 1)
     row = np.arange(rows)[:, None] * (slots + 1)
     size = rows * (slots + 1)
-    steps = np.bincount((row + below).ravel(), share.ravel(), size)
+    steps = np.bincount((row + below).ravel(), share.ravel(), size).astype(float)  # if n = 0
     steps -= np.bincount((row + below + ties + 1).ravel(), share.ravel(), size)
     return np.cumsum(steps.reshape(rows, slots + 1), axis=1)[:, :-1]
 

@@ -139,3 +139,22 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_integral_transform_is_drawn_with_a_band(rolled, tmp_path):
+    figure = calibration_plot(rolled, kind="pit")
+    for ax in figure.axes:
+        x, y = ax.lines[1].get_data()
+        assert (x[0], y[0], x[-1]) == (0, 0, 100)
+        assert y[-1] == pytest.approx(100)
+        assert len(x) == 102
+        assert len(ax.collections) == 1
+    write(figure, tmp_path / "pit.png")
+    with pytest.raises(ValueError, match="'coverage' and 'pit'"):
+        calibration_plot(rolled, kind="ranks")
+
+
+def test_the_integral_transform_needs_forecasts(make_entry):
+    result = evaluate(RandomWalk(10), [make_entry()])
+    with pytest.raises(ValueError, match="keep_forecasts=True"):
+        calibration_plot(result, kind="pit")

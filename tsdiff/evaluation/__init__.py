@@ -9,6 +9,7 @@ samples with samples.
 from __future__ import annotations
 
 from tsdiff.evaluation.backtests import backtest, evaluate, score_forecasts
+from tsdiff.evaluation.calibration_plots import calibration_plot
 from tsdiff.evaluation.clouds import (
     CloudScore,
     energy_distance,
@@ -17,6 +18,13 @@ from tsdiff.evaluation.clouds import (
     two_sample_accuracy,
 )
 from tsdiff.evaluation.comparison import Comparison, compare
+from tsdiff.evaluation.integral_transform import (
+    Calibration,
+    calibration,
+    calibration_sum,
+    pit,
+    pit_sum,
+)
 from tsdiff.evaluation.likelihood import negative_log_likelihood
 from tsdiff.evaluation.metrics import (
     coverage,
@@ -31,20 +39,27 @@ from tsdiff.evaluation.metrics import (
     nrmse,
 )
 from tsdiff.evaluation.naive import LastValue, RandomWalk, SeasonalNaive, baselines
-from tsdiff.evaluation.plots import calibration_plot, fan_chart, fan_chart_sum
+from tsdiff.evaluation.plots import fan_chart, fan_chart_sum
 from tsdiff.evaluation.scores import Evaluation, Score, score_samples
+from tsdiff.evaluation.significance import Difference, Significance
+from tsdiff.evaluation.variogram import variogram_score
 
 __all__ = [
+    "Calibration",
     "CloudScore",
     "Comparison",
+    "Difference",
     "Evaluation",
     "LastValue",
     "RandomWalk",
     "Score",
     "SeasonalNaive",
+    "Significance",
     "backtest",
     "baselines",
+    "calibration",
     "calibration_plot",
+    "calibration_sum",
     "compare",
     "coverage",
     "coverage_sum",
@@ -62,8 +77,11 @@ __all__ = [
     "nd",
     "negative_log_likelihood",
     "nrmse",
+    "pit",
+    "pit_sum",
     "score_forecasts",
     "score_samples",
     "straightness",
     "two_sample_accuracy",
+    "variogram_score",
 ]

@@ -23,7 +23,7 @@ from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.entries import DataEntry
 from tsdiff.datasets.frames import as_entries
 from tsdiff.datasets.windows import rolling_windows, split_window, truncate
-from tsdiff.evaluation.scores import Evaluation, score_samples
+from tsdiff.evaluation.scores import Evaluation, score_windows
 
 __all__ = ["backtest", "evaluate", "score_forecasts"]
 
@@ -155,9 +155,11 @@ def score_forecasts(
             )
     samples, target = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
     windows, num_samples, steps, dims = samples.shape
+    scores, terms = score_windows(samples, target)
     return Evaluation(
         name=name,
-        scores=score_samples(samples, target),
+        scores=scores,
+        terms=terms,
         num_windows=windows,
         num_samples=num_samples,
         prediction_length=steps,

@@ -2,7 +2,8 @@
 
 Evaluations that carry the same name are seeds of one method and share a row: the mean of their
 scores and, as its uncertainty, the standard deviation between seeds, which contains the Monte-Carlo
-error. A single evaluation shows its Monte-Carlo error.
+error. A single evaluation shows its Monte-Carlo error. Whether a difference would survive other
+windows is asked by :meth:`Comparison.significance`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsdiff.evaluation.scores import Evaluation, Score, read_json, write_json
+from tsdiff.evaluation.significance import Significance, gap, paired_bootstrap
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,10 +57,75 @@ class Comparison:
         return [_row([e for e in self.evaluations if e.name == name]) for name in names]
 
     def best(self, metric: str) -> list[str]:
-        """Names whose score is best: lowest, for a coverage nearest to its level; ties share it."""
-        gaps = {row.name: _gap(metric, row.scores[metric].value) for row in self.rows}
-        known = [gap for gap in gaps.values() if np.isfinite(gap)]
-        return [name for name, gap in gaps.items() if known and gap == min(known)]
+        """Names whose score is best: lowest, for a coverage nearest to its level; ties share it.
+
+        What a calibrated forecast would have (``..._calibrated``) is a yardstick: none is best.
+        """
+        if metric.endswith("_calibrated"):
+            return []
+        gaps = {row.name: float(gap(metric, row.scores[metric].value)) for row in self.rows}
+        least = min((g for g in gaps.values() if np.isfinite(g)), default=None)
+        return [name for name, value in gaps.items() if value == least]
+
+    def significance(
+        self,
+        metric: str = "crps_sum_q19",
+        *,
+        against: str | None = None,
+        num_resamples: int = 10_000,
+        level: float = 0.95,
+        seed: int = 0,
+    ) -> Significance:
+        """Differences from one method, with what other windows and seeds could make of them.
+
+        A paired bootstrap over windows and, where a method has several, over its seeds: see
+        :mod:`tsdiff.evaluation.significance`.
+
+        Parameters
+        ----------
+        metric
+            A score that is a sum over windows: all but the calibration errors.
+        against
+            Name of the method to hold the others against; by default the best by this metric.
+        num_resamples
+            Bootstrap resamples; the tails of few windows need thousands.
+        level
+            Confidence level of the interval.
+        seed
+            Seed of the bootstrap.
+
+        Returns
+        -------
+        Significance
+            A table, a row for each other method: ``table["model"].lower``, ``print(table)``.
+
+        Raises
+        ------
+        ValueError
+            Nothing to hold against each other, a single window, evaluations that don't keep
+            their windows' terms (files of earlier versions), or truths that differ.
+        KeyError
+            No method of that name, or no such score.
+        """
+        self.evaluations[0][metric]  # a KeyError that names what there is
+        best = self.best(metric)
+        chosen = against or (best or [self.evaluations[0].name])[0]
+        groups: dict[str, list[Evaluation]] = {}
+        for evaluation in self.evaluations:
+            groups.setdefault(evaluation.name, []).append(evaluation)
+        if chosen not in groups:
+            raise KeyError(f"no method {against!r} in this comparison; it has: {', '.join(groups)}")
+        reference = groups.pop(chosen)
+        if not groups:
+            raise ValueError(f"{chosen!r} is the only method: there is nothing to hold against it")
+        return paired_bootstrap(
+            metric,
+            list(groups.values()),
+            reference,
+            num_resamples=num_resamples,
+            level=level,
+            seed=seed,
+        )
 
     def to_markdown(
         self, metrics: Sequence[str] = DOCUMENT_METRICS, path: str | Path | None = None
@@ -227,10 +294,3 @@ def _cell(metric: str, score: Score) -> str:
         return str(score)
     text = f"{100 * score.value:.0f} %"
     return f"{text} ± {100 * score.error:.0f}" if score.is_random else text
-
-
-def _gap(metric: str, value: float) -> float:
-    """What is to be small: the score itself, or the distance of a coverage from its level."""
-    if not metric.startswith("coverage"):
-        return value
-    return abs(value - float(metric.rsplit("_", 1)[1]) / 100)

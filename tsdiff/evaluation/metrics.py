@@ -54,18 +54,23 @@ _CHUNK = 4_000_000  # pairwise distances held at once: 32 MB
 # they are what the Monte-Carlo error is computed from (see scores.py).
 
 
-def quantile_loss_terms(ensemble: Ensemble, quantiles: Sequence[float]) -> np.ndarray:
-    """Weighted quantile loss, mean over quantiles and dimensions, one contribution per window."""
+def quantile_losses(ensemble: Ensemble, quantiles: Sequence[float]) -> np.ndarray:
+    """Quantile loss of each value, mean over quantiles: [W, T, D], NaN where it is missing."""
     target = ensemble.target
     loss = np.zeros(target.shape)
     for q in quantiles:
         forecast = ensemble.quantile(q)
         loss += 2 * np.abs((forecast - target) * ((target <= forecast) - q))
-    return _scaled(loss / len(quantiles), target)
+    return loss / len(quantiles)
 
 
-def crps_terms(ensemble: Ensemble, *, fair: bool = False) -> np.ndarray:
-    """Ensemble CRPS over the scale of the target, mean over dimensions, one term per window.
+def quantile_loss_terms(ensemble: Ensemble, quantiles: Sequence[float]) -> np.ndarray:
+    """Weighted quantile loss, mean over quantiles and dimensions, one contribution per window."""
+    return _scaled(quantile_losses(ensemble, quantiles), ensemble.target)
+
+
+def crps_losses(ensemble: Ensemble, *, fair: bool = False) -> np.ndarray:
+    """Ensemble CRPS of each value: [W, T, D], NaN where it is missing.
 
     Sorted samples give the double sum in O(N log N): ``sum_ij |x_i - x_j| = 2 sum_i (2i - N - 1)
     x_(i)``, i = 1 ... N. properscoring's own fallback needs N^2 memory per value.
@@ -76,7 +81,12 @@ def crps_terms(ensemble: Ensemble, *, fair: bool = False) -> np.ndarray:
     # Centring changes no difference, and keeps digits where the level dwarfs the spread.
     centred = ensemble.sorted - ensemble.sorted[:, :1]
     half_spread = np.einsum("n,wntd->wtd", rank_weights, centred)
-    return _scaled(accuracy - half_spread, ensemble.target)
+    return accuracy - half_spread
+
+
+def crps_terms(ensemble: Ensemble, *, fair: bool = False) -> np.ndarray:
+    """Ensemble CRPS over the scale of the target, mean over dimensions, one term per window."""
+    return _scaled(crps_losses(ensemble, fair=fair), ensemble.target)
 
 
 def energy_parts(ensemble: Ensemble) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,6 @@
 
 * :func:`fan_chart`: one window, a panel for the sum and one per dimension.
 * :func:`fan_chart_sum`: the sum over several windows, along time where they follow each other.
-* :func:`calibration_plot`: how often intervals cover what happened, against their level.
 
 Each returns a :class:`matplotlib.figure.Figure` of its own: ``figure.savefig("forecast.png")``. A
 notebook shows it as the last value of a cell.
@@ -18,13 +17,12 @@ import numpy as np
 
 from tsdiff.evaluation import drawing as d
 from tsdiff.evaluation import metrics
-from tsdiff.evaluation.scores import Evaluation
 
 if TYPE_CHECKING:
     from gluonts.model.forecast import SampleForecast
     from matplotlib.figure import Figure
 
-__all__ = ["calibration_plot", "fan_chart", "fan_chart_sum"]
+__all__ = ["fan_chart", "fan_chart_sum"]
 
 MAX_PANELS = 8
 
@@ -153,76 +151,6 @@ def fan_chart_sum(
     d.add_heading(figure, title, _subtitle(windows))
     d.add_legend(figure, levels, truth=any(w.has_truth for w in windows))
     return figure
-
-
-def calibration_plot(
-    evaluations: Evaluation | Sequence[Evaluation], *, title: str = "Calibration"
-) -> Figure:
-    """Coverage of central intervals against their level, per dimension and for the sum.
-
-    Parameters
-    ----------
-    evaluations
-        One or several evaluations. Where forecasts were kept (``keep_forecasts=True``), coverage
-        is drawn at every 5 %, otherwise at the three levels that were scored.
-    title
-        The heading.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        No evaluation, or more than there are colours.
-    """
-    many = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)
-    if not 1 <= len(many) <= len(d.CYCLE):
-        raise ValueError(f"expected 1 to {len(d.CYCLE)} evaluations, got {len(many)}")
-    figure = d.new_figure(9.6, 5.4)
-    for ax, summed in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
-        ax.plot([0, 100], [0, 100], color=d.SLATE, linewidth=0.9, linestyle=(0, (2, 2.5)))
-        for evaluation, colour in zip(many, d.CYCLE, strict=False):
-            levels, shares = _coverage_curve(evaluation, summed)
-            style = {"marker": "o", "markersize": 4.5, "linewidth": 1.8, "color": colour}
-            ax.plot(100 * levels, 100 * shares, label=evaluation.name, clip_on=False, **style)
-        d.style_plain_axes(ax, "Sum over dimensions" if summed else "Single dimensions")
-        ax.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
-        ax.set_xlabel("interval level, %", fontsize=9, color=d.SLATE)
-    first, last = figure.axes
-    first.set_ylabel("covered, %", fontsize=9, color=d.SLATE)
-    first.annotate("too wide", (8, 92), fontsize=9, color=d.SLATE, va="top")
-    first.annotate("over-confident", (97, 8), fontsize=9, color=d.SLATE, ha="right")
-    last.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=d.INK)
-    size = many[0]
-    d.add_heading(
-        figure,
-        title,
-        f"{size.num_windows} windows of {size.prediction_length} steps  ·  "
-        f"{size.target_dim} dimensions  ·  {size.num_samples} samples",
-    )
-    return figure
-
-
-def _coverage_curve(evaluation: Evaluation, summed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Levels and covered shares, both starting at zero."""
-    if evaluation.forecasts:
-        windows = [
-            d.Window.of(forecast, entry)
-            for forecast, entry in zip(evaluation.forecasts, evaluation.entries, strict=True)
-        ]
-        samples = np.stack([window.samples for window in windows])
-        target = np.stack([window.truth.T for window in windows])
-        measure = metrics.coverage_sum if summed else metrics.coverage
-        covered = measure(samples, target, list(metrics.Q19))
-    else:
-        prefix = "coverage_sum_" if summed else "coverage_"
-        covered = {
-            level: evaluation[f"{prefix}{100 * level:.0f}"].value
-            for level in metrics.DEFAULT_LEVELS
-        }
-    return np.array([0.0, *covered]), np.array([0.0, *covered.values()])
 
 
 def _grid(num_dimensions: int) -> tuple[Figure, list[Any]]:

@@ -5,9 +5,11 @@ deviation over such redraws is estimated by the bootstrap: joint samples (whole 
 dimensions) are drawn with replacement within each window. As windows are sampled independently
 and a score is a sum of one term per window, ``Var(score) = sum_w Var(term_w)``, which makes some
 tens of replicates enough. The energy score, whose N^2 distances are too dear for that, takes the
-bootstrap's linear limit instead, the variance over samples of ``|x_i - y| - mean_j |x_i - x_j|``.
+bootstrap's linear limit instead, the variance over samples of ``|x_i - y| - mean_j |x_i - x_j|``;
+so does the variogram score.
 
-The error says nothing about how few *windows* were scored.
+The error says nothing about how few *windows* were scored. What each window contributed is kept for
+that, see :mod:`tsdiff.evaluation.significance`.
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from tsdiff.evaluation import integral_transform as pit
 from tsdiff.evaluation import metrics as m
 from tsdiff.evaluation.ensemble import Ensemble
+from tsdiff.evaluation.pooling import from_text, to_text, window_sums
+from tsdiff.evaluation.variogram import variogram_parts
 
 __all__ = ["Evaluation", "Score", "score_samples"]
 
@@ -69,6 +74,10 @@ class Evaluation:
         Wall time that the forecasts took, where known.
     forecasts, entries
         The forecasts and the windows they belong to, where they were kept; not part of the JSON.
+    terms
+        What each window adds to numerators and denominators of the scores, arrays ``[W]`` or
+        ``[W, D]``; empty where unknown, as in files of earlier versions. In JSON they have nine
+        digits. Two evaluations are equal whatever their terms.
     """
 
     name: str
@@ -81,16 +90,19 @@ class Evaluation:
     seconds: float | None = None
     forecasts: tuple[Any, ...] = field(default=(), repr=False, compare=False)
     entries: tuple[Mapping[str, Any], ...] = field(default=(), repr=False, compare=False)
+    terms: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scores", MappingProxyType(dict(self.scores)))
+        for name in ("scores", "terms"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __getstate__(self) -> dict[str, Any]:
         # A read-only view can't travel to another process; what it shows can.
-        return vars(self) | {"scores": dict(self.scores)}
+        return vars(self) | {"scores": dict(self.scores), "terms": dict(self.terms)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, scores=MappingProxyType(state["scores"]))
+        views = {name: MappingProxyType(state[name]) for name in ("scores", "terms")}
+        vars(self).update(state, **views)
 
     def __getitem__(self, metric: str) -> Score:
         try:
@@ -111,6 +123,7 @@ class Evaluation:
                 metric: {key: _or_none(value) for key, value in asdict(score).items()}
                 for metric, score in self.scores.items()
             },
+            **({"terms": {k: to_text(v) for k, v in self.terms.items()}} if self.terms else {}),
         }
 
     @classmethod
@@ -127,8 +140,9 @@ class Evaluation:
                 metric: Score(_or_nan(score["value"]), _or_nan(score["error"]))
                 for metric, score in content["scores"].items()
             }
-            return cls(**{**content, "scores": scores})
-        except (KeyError, TypeError, AttributeError) as error:
+            terms = {k: from_text(text) for k, text in content.get("terms", {}).items()}
+            return cls(**{**content, "scores": scores, "terms": terms})
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
                 "this is not an evaluation as Evaluation.to_dict writes it: "
                 f"{type(error).__name__}: {error}"
@@ -166,25 +180,44 @@ def score_samples(
     -------
     dict
         ``crps_sum_q19``, ``crps_sum_q9``, ``crps_sum``, ``crps_sum_fair``, ``crps``,
-        ``crps_q19``, ``nd``, ``nrmse``, ``energy_score``, and ``coverage_L``, ``coverage_sum_L``
-        for L in 50, 80, 95 (per cent). ``crps_sum_fair`` is absent for a single sample.
+        ``crps_q19``, ``nd``, ``nrmse``, ``energy_score``, ``variogram_score``, ``coverage_L``,
+        ``coverage_sum_L`` for L in 50, 80, 95 (per cent), ``pit_error`` and ``pit_error_sum``, each
+        beside its ``..._calibrated``, what a calibrated forecast of the size would have.
+        ``crps_sum_fair`` and the last two are absent for a single sample.
 
     Raises
     ------
     ValueError
         As :func:`tsdiff.evaluation.metrics.crps_sum`.
     """
+    return score_windows(samples, target, num_replicates=num_replicates, seed=seed)[0]
+
+
+def score_windows(
+    samples: np.ndarray, target: np.ndarray, *, num_replicates: int = 20, seed: int = 0
+) -> tuple[dict[str, Score], dict[str, np.ndarray]]:
+    """As :func:`score_samples`, and beside the scores what each window adds to them."""
     ensemble = Ensemble.check(samples, target)
-    terms = _all_terms(ensemble)
-    variances = dict.fromkeys(terms, np.nan)
+    terms, errors = _all_terms(ensemble), _pit_errors(ensemble)
+    variances = dict.fromkeys([*terms, *errors], np.nan)
     if num_replicates and ensemble.num_samples > 1:
         generator = np.random.default_rng(seed)
-        replicates = [_all_terms(ensemble.resampled(generator)) for _ in range(num_replicates)]
+        replicates, pit_replicates = [], []
+        for _ in range(num_replicates):
+            again = ensemble.resampled(generator)
+            replicates.append(_all_terms(again))
+            pit_replicates.append(_pit_errors(again))
         for metric in terms:
             by_window = np.var([replicate[metric] for replicate in replicates], axis=0, ddof=1)
             variances[metric] = by_window.sum()
+        for metric in errors:  # no sum over windows
+            variances[metric] = float(np.var([e[metric] for e in pit_replicates], ddof=1))
     scores = {metric: _score(metric, terms[metric].sum(), variances[metric]) for metric in terms}
-    return {**scores, "energy_score": _energy_score(ensemble, bool(num_replicates))}
+    for metric, parts in (("energy_score", _energy_parts), ("variogram_score", variogram_parts)):
+        terms[metric], influence = parts(ensemble)
+        scores[metric] = _linear_score(terms[metric], influence, bool(num_replicates))
+    scores |= {metric: _score(metric, errors[metric], variances[metric]) for metric in errors}
+    return scores | _calibrated_errors(ensemble), window_sums(ensemble, terms)
 
 
 _METRICS: dict[str, Callable[[Ensemble], np.ndarray]] = {
@@ -222,13 +255,37 @@ def _score(metric: str, value: float, variance: float) -> Score:
     return Score(float(value), float(np.sqrt(variance)))
 
 
-def _energy_score(ensemble: Ensemble, with_error: bool) -> Score:
+def _energy_parts(ensemble: Ensemble) -> tuple[np.ndarray, np.ndarray]:
+    """Contributions of the windows [W] to the energy score, and of samples to these [W, N]."""
     accuracy, spread = m.energy_parts(ensemble)
-    value = float((accuracy - 0.5 * spread).mean(axis=1).sum())
-    count = ensemble.num_samples
+    return (accuracy - 0.5 * spread).mean(axis=1), accuracy - spread
+
+
+def _linear_score(terms: np.ndarray, influence: np.ndarray, with_error: bool) -> Score:
+    """A score with the linear limit of the bootstrap for its error."""
+    value, count = float(terms.sum()), influence.shape[1]
     if not with_error or count < 2:
         return Score(value)
-    return Score(value, float(np.sqrt(np.var(accuracy - spread, axis=1, ddof=1).sum() / count)))
+    return Score(value, float(np.sqrt(np.var(influence, axis=1, ddof=1).sum() / count)))
+
+
+def _pit_errors(ensemble: Ensemble) -> dict[str, float]:
+    return {
+        name: float(pit.calibration_error(pit.pit_distribution(of)))
+        for name, of in (("pit_error", ensemble), ("pit_error_sum", ensemble.summed))
+    }
+
+
+def _calibrated_errors(ensemble: Ensemble) -> dict[str, Score]:
+    """What :func:`_pit_errors` would be, on average over calibrated forecasts of this size."""
+    if ensemble.num_samples < 2:
+        return {}
+    scores = {}
+    for name, of in (("pit_error", ensemble), ("pit_error_sum", ensemble.summed)):
+        errors = pit.calibration_error(pit.calibrated_distributions(of))
+        error = np.std(errors, ddof=1) / np.sqrt(len(errors))
+        scores[f"{name}_calibrated"] = Score(float(errors.mean()), float(error))
+    return scores
 
 
 def write_json(content: Any, path: str | Path | None) -> str:

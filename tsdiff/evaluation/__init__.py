@@ -8,7 +8,9 @@ samples with samples.
 
 from __future__ import annotations
 
+from tsdiff.evaluation.autoregression import VectorAutoregression
 from tsdiff.evaluation.backtests import backtest, evaluate, score_forecasts
+from tsdiff.evaluation.climatology import Climatology
 from tsdiff.evaluation.clouds import (
     CloudScore,
     energy_distance,
@@ -32,9 +34,11 @@ from tsdiff.evaluation.metrics import (
 )
 from tsdiff.evaluation.naive import LastValue, RandomWalk, SeasonalNaive, baselines
 from tsdiff.evaluation.plots import calibration_plot, fan_chart, fan_chart_sum
+from tsdiff.evaluation.ridge import SeasonalRidge
 from tsdiff.evaluation.scores import Evaluation, Score, score_samples
 
 __all__ = [
+    "Climatology",
     "CloudScore",
     "Comparison",
     "Evaluation",
@@ -42,6 +46,8 @@ __all__ = [
     "RandomWalk",
     "Score",
     "SeasonalNaive",
+    "SeasonalRidge",
+    "VectorAutoregression",
     "backtest",
     "baselines",
     "calibration_plot",

@@ -16,6 +16,8 @@ Holidays are not known.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -49,7 +51,7 @@ def calendar_groups(start: pd.Period, num_steps: int) -> list[np.ndarray]:
     >>> weekday.tolist(), weekend.tolist()
     ([4, 5, 6, 0], [0, 1, 1, 0])
     """
-    times = pd.period_range(start, periods=num_steps, freq=start.freq)
+    times: Any = pd.period_range(start, periods=num_steps, freq=start.freq)
     frequency = start.freq
     if isinstance(frequency, pd.offsets.Tick) and frequency.nanos < _NANOSECONDS_PER_DAY:
         clock = times.hour * 3600 + times.minute * 60 + times.second

@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tsdiff.evaluation.calendars import calendar_groups, season_length
-from tsdiff.evaluation.forecaster import Baseline, check_positive_integer, filled_by_season
+from tsdiff.evaluation.calendars import calendar_groups
+from tsdiff.evaluation.forecaster import Baseline, check_positive_integer, filled_by_place
 
 __all__ = ["Climatology"]
 
@@ -48,7 +48,7 @@ class Climatology(Baseline):
     than two seasons take paths from anywhere, or else vectors.
 
     Paths with a missing value are left out; where most steps have one, missing values are first
-    replaced by those a season before.
+    replaced by the last at the same place in the coarsest grouping.
 
     Examples
     --------
@@ -81,25 +81,26 @@ class Climatology(Baseline):
         num_samples: int,
         generator: np.random.Generator,
     ) -> np.ndarray:
-        known = ~np.isnan(history).any(axis=0)
+        length = history.shape[1]
+        groupings = calendar_groups(start, length + self.prediction_length)
+        anything = np.zeros(length + self.prediction_length, dtype=int)
+        known = np.isfinite(history).all(axis=0)
         if known.mean() < 0.5:
-            history = filled_by_season(history, season_length(start.freqstr))
-            known = np.ones_like(known)
-        steps = self._choose(known, start, num_samples, generator)
-        return history.T[steps]
+            coarsest = (groupings or [anything])[-1]
+            history = filled_by_place(history, coarsest[:length])
+            known = np.ones(length, dtype=bool)
+        attempts = [(groupings, self.min_paths), (groupings, 2), ([anything], 1)]
+        return history.T[self._choose(known, attempts, num_samples, generator)]
 
     def _choose(
         self,
         known: np.ndarray,
-        start: pd.Period,
+        attempts: list[tuple[list[np.ndarray], int]],
         num_samples: int,
         generator: np.random.Generator,
     ) -> np.ndarray:
         """Past steps [N, T] that the samples replay."""
         horizon = self.prediction_length
-        groupings = calendar_groups(start, len(known) + horizon)
-        anything = np.zeros(len(known) + horizon, dtype=int)
-        attempts = [(groupings, self.min_paths), (groupings, 2), ([anything], 1)]
         for candidates, enough in attempts:
             for groups in candidates:
                 found = self._latest(_path_starts(groups, known, horizon))

@@ -206,17 +206,17 @@ def check_positive_integer(owner: str, name: str, value: Any) -> None:
         raise ValueError(f"{owner}: {name} must be at least 1, got {value}")
 
 
-def filled_by_season(values: np.ndarray, season_length: int) -> np.ndarray:
-    """Replace NaN in ``[D, time]`` by the value of the season before, or else of one after.
+def filled_by_place(values: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Replace NaN in ``[D, time]`` by the last value at the same place, or else the next.
 
-    A place of the season that was never observed takes the last value of all, or else the next.
+    ``place [time]`` labels the steps. A place that was never observed takes the last value of all,
+    or else the next.
     """
-    dims, length = values.shape
-    lead = -length % season_length
-    padded = np.concatenate([np.full((dims, lead), np.nan), values], axis=1)
-    seasons = padded.reshape(dims, -1, season_length).swapaxes(1, 2)  # [D, m, seasons]
-    seasons = _fill_both_ways(seasons).swapaxes(1, 2)
-    return _fill_both_ways(seasons.reshape(dims, -1)[:, lead:])
+    filled = np.array(values)
+    for label in np.unique(place):
+        steps = np.flatnonzero(place == label)
+        filled[:, steps] = _fill_both_ways(filled[:, steps])
+    return _fill_both_ways(filled)
 
 
 def interpolated(values: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tsdiff.evaluation.forecaster import Baseline, check_positive_integer, filled_by_season
+from tsdiff.evaluation.forecaster import Baseline, check_positive_integer, filled_by_place
 
 __all__ = ["SeasonalRidge"]
 
@@ -103,13 +103,15 @@ class SeasonalRidge(Baseline):
         num_samples: int,
         generator: np.random.Generator,
     ) -> np.ndarray:
-        observed = self._seasons(~np.isnan(history)).all(axis=(1, 2))  # [seasons]
-        seasons = self._seasons(filled_by_season(history, self.season_length))
+        place = np.arange(-history.shape[1], 0) % self.season_length
+        seasons = self._seasons(filled_by_place(history, place))
+        observed = np.isfinite(self._seasons(history)).all(axis=(1, 2))  # [seasons]
         lags = [lag for lag in self.lags if len(seasons) - lag >= _MIN_ROWS]
         first = max(lags[-1], len(seasons) - self.window)
         rows = np.arange(first, len(seasons))
-        if observed[rows].mean() >= 0.5 and observed[rows].sum() >= _MIN_ROWS:
-            rows = rows[observed[rows]]
+        whole = rows[observed[rows]]
+        if len(whole) >= max(len(rows) / 2, _MIN_ROWS):
+            rows = whole
         past = np.concatenate([seasons[rows - lag] for lag in lags], axis=2)
         fits = [_Ridge.fit(past[:, d], seasons[rows, d]) for d in range(len(history))]
 

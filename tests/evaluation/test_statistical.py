@@ -233,6 +233,12 @@ def test_missing_values_leave_the_estimates_right():
     series[np.random.default_rng(3).random(series.shape) < 0.03] = np.nan
     law, _, _ = VectorAutoregression(1)._fit(series, pd.Period(MONDAY, "B"))
     np.testing.assert_allclose(law.coefficients[:2], coefficients, atol=0.06)
+    # Had gaps been interpolated, noise would seem to persist.
+    noise = np.random.default_rng(0).standard_normal((2, 20_000))
+    noise[np.random.default_rng(4).random(noise.shape) < 0.1] = np.nan
+    law, _, _ = VectorAutoregression(1, max_lags=1)._fit(noise, pd.Period(MONDAY, "B"))
+    np.testing.assert_allclose(law.coefficients, 0.0, atol=0.03)
+    np.testing.assert_allclose(law.covariance, np.eye(2), atol=0.04)
 
 
 def test_many_dimensions_do_not_explode():
@@ -243,6 +249,22 @@ def test_many_dimensions_do_not_explode():
     (found,) = VectorAutoregression(5).log_prob([entry_of(walks)])
     # Nothing is to be gained on walks; little may be lost: the law has 1.42 nats per value.
     assert 1.4 < -found.mean() / 137 < 1.7
+
+
+def test_a_series_that_explodes_is_not_followed():
+    rng = np.random.default_rng(0)
+    growing = 1.06 ** np.arange(120) * (1.0 + 0.01 * rng.standard_normal((2, 120)))
+    samples = paths(VectorAutoregression(100), entry_of(growing), 50)
+    assert np.abs(samples).max() < 4 * growing.max()  # else it would double every 12 steps
+
+
+def test_the_window_forgets():
+    rng = np.random.default_rng(0)
+    loud, quiet = 30 + 10 * rng.standard_normal((2, 500)), rng.standard_normal((2, 200))
+    entry = entry_of(np.concatenate([loud, quiet], axis=1))
+    samples = paths(VectorAutoregression(3, window=200), entry, 5000)
+    np.testing.assert_allclose(samples.std(axis=0), 1.0, atol=0.2)
+    np.testing.assert_allclose(samples.mean(axis=0), 0.0, atol=0.3)
 
 
 def test_coefficients_are_scaled_back_onto_the_unit_circle():

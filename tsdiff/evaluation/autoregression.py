@@ -64,7 +64,7 @@ class VectorAutoregression(GaussianBaseline):
     or else there is one mean. The covariance of residuals is shrunk towards its diagonal by as much
     as its noise calls for (Schäfer & Strimmer 2005), so that it is regular at any number of
     dimensions. Coefficients with an eigenvalue beyond the unit circle are scaled back onto it,
-    ``A_k c^k``: no forecast explodes. Samples know nothing of the error of the estimates.
+    ``A_k c^k``: no forecast grows exponentially. Samples know nothing of the estimates' errors.
 
     Steps that miss a value, or look back at one missing, are left out of the estimates; where these
     are most, missing deviations are interpolated first. Missing values among the last p vectors are

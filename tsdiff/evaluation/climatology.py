@@ -84,7 +84,7 @@ class Climatology(Baseline):
         length = history.shape[1]
         groupings = calendar_groups(start, length + self.prediction_length)
         anything = np.zeros(length + self.prediction_length, dtype=int)
-        known = np.isfinite(history).all(axis=0)
+        known = np.isnan(history).sum(axis=0) == 0
         if known.mean() < 0.5:
             coarsest = (groupings or [anything])[-1]
             history = filled_by_place(history, coarsest[:length])

@@ -105,11 +105,11 @@ class SeasonalRidge(Baseline):
     ) -> np.ndarray:
         place = np.arange(-history.shape[1], 0) % self.season_length
         seasons = self._seasons(filled_by_place(history, place))
-        observed = np.isfinite(self._seasons(history)).all(axis=(1, 2))  # [seasons]
+        missing = np.isnan(self._seasons(history)).sum(axis=(1, 2))  # [seasons]
         lags = [lag for lag in self.lags if len(seasons) - lag >= _MIN_ROWS]
         first = max(lags[-1], len(seasons) - self.window)
         rows = np.arange(first, len(seasons))
-        whole = rows[observed[rows]]
+        whole = rows[missing[rows] == 0]
         if len(whole) >= max(len(rows) / 2, _MIN_ROWS):
             rows = whole
         past = np.concatenate([seasons[rows - lag] for lag in lags], axis=2)

@@ -75,7 +75,7 @@ class VectorAutoregression(GaussianBaseline):
     --------
     >>> import pandas as pd
     >>> target = np.random.default_rng(0).standard_normal((2, 500))
-    >>> entry = {"target": target, "start": pd.Period("2024-01-01", "B")}
+    >>> entry = {"target": target, "start": pd.Period("2024-01-01", "D")}
     >>> forecast = next(VectorAutoregression(prediction_length=3).predict([entry]))
     >>> forecast.samples.shape
     (100, 3, 2)
@@ -166,11 +166,16 @@ class VectorAutoregression(GaussianBaseline):
         length = steps + self.prediction_length
         for groups in [*calendar_groups(start, length), np.zeros(length, dtype=int)]:
             _, place = np.unique(groups, return_inverse=True)
-            indicator = np.eye(place.max() + 1)[place[recent]]
-            count = observed @ indicator
+            count = _sums_by_place(observed, place[recent], place.max() + 1)
             if place.max() == 0 or count.min() >= _MIN_PER_PLACE:
                 break
-        return (values @ indicator / count).T[place], count.shape[1]
+        total = _sums_by_place(values, place[recent], count.shape[1])
+        return (total / count).T[place], count.shape[1]
+
+
+def _sums_by_place(values: np.ndarray, place: np.ndarray, num_places: int) -> np.ndarray:
+    """Of ``values [D, time]``, those at each place added up: ``[D, places]``."""
+    return np.stack([np.bincount(place, row, num_places) for row in values])
 
 
 @dataclass(frozen=True)

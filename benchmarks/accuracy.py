@@ -35,13 +35,19 @@ def main() -> None:
     parser.add_argument(
         "--likelihood", action="store_true", help="add the negative log-likelihood, nats per value"
     )
+    parser.add_argument(
+        "--statistical", action="store_true", help="add climatology, VAR and seasonal ridge"
+    )
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
 
     metadata = tsdiff.get_dataset(arguments.dataset).metadata
+    baselines = tsdiff.baselines(
+        metadata.freq, metadata.prediction_length, statistical=arguments.statistical
+    )
     results = []
     for seed in range(arguments.seeds):
-        for name, baseline in tsdiff.baselines(metadata.freq, metadata.prediction_length).items():
+        for name, baseline in baselines.items():
             results += draw(baseline, name, seed, arguments)
     tasks = [
         (name, seed, arguments) for seed in range(arguments.seeds) for name in arguments.models

@@ -124,6 +124,13 @@ def test_evaluate_scores_the_model_beside_the_baselines(
     assert "| flow matching |" in (tmp_path / "scores.md").read_text()
 
 
+def test_evaluate_adds_statistical_baselines(model: Path, table: Path) -> None:
+    result = call("evaluate", model, table, "--num-windows", "2", "--statistical")
+    assert result.exit_code == 0, result.output
+    for name in ("climatology", "vector autoregression", "seasonal ridge"):
+        assert name in result.output
+
+
 def test_evaluate_warns_of_windows_that_were_trained_on(model: Path, table: Path) -> None:
     result = call("-q", "evaluate", model, table, "--num-windows", "5", "--no-baselines")
     assert result.exit_code == 0

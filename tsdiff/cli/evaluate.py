@@ -40,6 +40,13 @@ def evaluate(
     baselines: Annotated[
         bool, typer.Option("--baselines/--no-baselines", help="Score naive forecasts, too.")
     ] = True,
+    statistical: Annotated[
+        bool,
+        typer.Option(
+            "--statistical",
+            help="Score climatology, a vector autoregression and a seasonal ridge regression, too.",
+        ),
+    ] = False,
     json_file: Annotated[
         Path | None,
         typer.Option(
@@ -58,6 +65,9 @@ def evaluate(
     table: o.Bundle = None,
 ) -> None:
     """Score a model beside last value, seasonal naive and random walk.
+
+    --statistical adds climatology, a vector autoregression and a ridge
+    regression of each season on those before it: harder to beat.
 
     A data set of the catalog is scored on its test windows, a file on rolling
     windows at its end, which the model must not have seen: see --hold-out of
@@ -80,6 +90,7 @@ def evaluate(
         windows,
         screen,
         with_baselines=baselines,
+        statistical=statistical,
         num_samples=num_samples,
         seed=seed,
         **sampler,
@@ -98,12 +109,13 @@ def scores(
     screen: Screen,
     *,
     with_baselines: bool = True,
+    statistical: bool = False,
     num_samples: int = 100,
     seed: int = 0,
     keep_forecasts: bool = False,
     **sampler: Any,
 ) -> Comparison:
-    """Evaluate a model on windows, and the naive baselines on the same."""
+    """Evaluate a model on windows, and the baselines on the same."""
     from tsdiff import evaluation
 
     shared: dict[str, Any] = {
@@ -116,10 +128,15 @@ def scores(
         name = predictor.estimator.title()
         results.append(evaluation.evaluate(predictor, windows, name=name, **shared, **sampler))
     if with_baselines:
-        naive = evaluation.baselines(predictor.facts.freq, predictor.prediction_length)
+        baselines = evaluation.baselines(
+            predictor.facts.freq, predictor.prediction_length, statistical=statistical
+        )
         with screen.working("Scoring the baselines ..."):
-            for name, baseline in naive.items():
-                results.append(evaluation.evaluate(baseline, windows, name=name, **shared))
+            for name, baseline in baselines.items():
+                try:
+                    results.append(evaluation.evaluate(baseline, windows, name=name, **shared))
+                except ValueError as error:  # a history too short for this one
+                    screen.warning(f"{name} is left out: {error}")
     return evaluation.compare(results)
 
 

@@ -8,8 +8,10 @@ samples with samples.
 
 from __future__ import annotations
 
+from tsdiff.evaluation.autoregression import VectorAutoregression
 from tsdiff.evaluation.backtests import backtest, evaluate, score_forecasts
 from tsdiff.evaluation.calibration_plots import calibration_plot
+from tsdiff.evaluation.climatology import Climatology
 from tsdiff.evaluation.clouds import (
     CloudScore,
     energy_distance,
@@ -40,12 +42,14 @@ from tsdiff.evaluation.metrics import (
 )
 from tsdiff.evaluation.naive import LastValue, RandomWalk, SeasonalNaive, baselines
 from tsdiff.evaluation.plots import fan_chart, fan_chart_sum
+from tsdiff.evaluation.ridge import SeasonalRidge
 from tsdiff.evaluation.scores import Evaluation, Score, score_samples
 from tsdiff.evaluation.significance import Difference, Significance
 from tsdiff.evaluation.variogram import variogram_score
 
 __all__ = [
     "Calibration",
+    "Climatology",
     "CloudScore",
     "Comparison",
     "Difference",
@@ -54,7 +58,9 @@ __all__ = [
     "RandomWalk",
     "Score",
     "SeasonalNaive",
+    "SeasonalRidge",
     "Significance",
+    "VectorAutoregression",
     "backtest",
     "baselines",
     "calibration",

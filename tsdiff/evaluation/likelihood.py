@@ -35,7 +35,8 @@ def negative_log_likelihood(
     ----------
     predictor
         What has a ``log_prob(dataset) -> [W, T]``: models of this package, and
-        :class:`~tsdiff.evaluation.RandomWalk`.
+        :class:`~tsdiff.evaluation.RandomWalk` and
+        :class:`~tsdiff.evaluation.VectorAutoregression`.
     dataset
         Windows as for :func:`evaluate`: the last ``prediction_length`` steps are scored.
     **options
@@ -69,7 +70,8 @@ def negative_log_likelihood(
             raise TypeError(f"{type(predictor).__name__} is not trained: fit it, and score that")
         raise TypeError(
             f"{type(predictor).__name__} has no log_prob, and its samples tell no density: "
-            "score it with evaluate(), or take a model of this package or RandomWalk"
+            "score it with evaluate(), or take a model of this package, RandomWalk or "
+            "VectorAutoregression"
         )
     windows = entries_of(dataset)
     if not windows:

@@ -13,7 +13,8 @@ from tsdiff.decoders.likelihood import TRACES
 from tsdiff.estimators.model import DataFacts
 from tsdiff.estimators.prepare import names_of
 from tsdiff.guidance import Guidance
-from tsdiff.guidance.conditions import Outlook, check_together
+from tsdiff.guidance.conditions import check_together
+from tsdiff.guidance.reading import Outlook
 from tsdiff.networks import NETWORKS
 from tsdiff.solvers import as_grid, as_solver
 from tsdiff.solvers.base import check_steps

@@ -15,28 +15,18 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from tsdiff.datasets.businessdays import business_day_periods
-from tsdiff.datasets.timegrid import to_regular_periods
 from tsdiff.guidance.errors import GuidanceError
 from tsdiff.guidance.potentials import EnergyPotential, QuantilePotential
-
-
-class Outlook(NamedTuple):
-    """The steps that conditions are about.
-
-    Attributes
-    ----------
-    names
-        Of the D dimensions, in the order of the series that is forecast.
-    length
-        T.
-    start
-        Period of the first step.
-    """
-
-    names: tuple[str, ...]
-    length: int
-    start: pd.Period
+from tsdiff.guidance.reading import (
+    Outlook,
+    bounds_of_step,
+    by_name,
+    check_std,
+    dimension_table,
+    dimension_weights,
+    labelled_alike,
+    step_rows,
+)
 
 
 class LinearPart(NamedTuple):
@@ -89,15 +79,15 @@ class Observed(Condition):
     std: Any = 0.0
 
     def check(self, outlook: Outlook) -> None:
-        table = _table("Observed: values", self.values, outlook)
+        table = dimension_table("Observed: values", self.values, outlook)
         if np.isinf(table).any():
             raise ValueError("Observed: values must be finite, or NaN where nothing is known")
         if not np.isfinite(table).any():
             raise ValueError("Observed: nothing is known, all values are NaN")
-        _check_std("Observed", self._std(table, outlook)[np.isfinite(table)])
+        check_std("Observed", self._std(table, outlook)[np.isfinite(table)])
 
     def linear(self, step: int, outlook: Outlook) -> LinearPart | None:
-        table = _table("Observed: values", self.values, outlook)
+        table = dimension_table("Observed: values", self.values, outlook)
         if step >= len(table):
             return None
         known = np.isfinite(table[step])
@@ -105,11 +95,11 @@ class Observed(Condition):
         return LinearPart(np.eye(len(outlook.names))[known], table[step][known], noise)
 
     def _std(self, table: np.ndarray, outlook: Outlook) -> np.ndarray:
-        std = _alike(self.std, self.values)
+        std = labelled_alike(self.std, self.values)
         if isinstance(std, (Mapping, pd.Series)) and not isinstance(std, pd.DataFrame):
-            std = _by_name("Observed: std", std, outlook.names, np.nan)
+            std = by_name("Observed: std", std, outlook.names, np.nan)
         elif isinstance(std, pd.DataFrame) or np.ndim(std) == 2:
-            std = _table("Observed: std", std, outlook)
+            std = dimension_table("Observed: std", std, outlook)
         try:
             return np.broadcast_to(np.asarray(std, dtype=float), table.shape)
         except ValueError:
@@ -144,8 +134,8 @@ class Total(Condition):
             raise ValueError("Total: values must be finite, or NaN where nothing is known")
         if not np.isfinite(values).any():
             raise ValueError("Total: nothing is known, all values are NaN")
-        _check_std("Total", self._std(values, outlook)[np.isfinite(values)])
-        if not np.any(_weights("Total", self.weights, outlook.names)):
+        check_std("Total", self._std(values, outlook)[np.isfinite(values)])
+        if not np.any(dimension_weights("Total", self.weights, outlook.names)):
             raise ValueError("Total: all weights are 0")
 
     def linear(self, step: int, outlook: Outlook) -> LinearPart | None:
@@ -153,16 +143,16 @@ class Total(Condition):
         if step >= len(values) or np.isnan(values[step]):
             return None
         std = self._std(values, outlook)
-        weights = _weights("Total", self.weights, outlook.names)
+        weights = dimension_weights("Total", self.weights, outlook.names)
         return LinearPart(weights[None], values[step : step + 1], std[step : step + 1])
 
     def _values(self, outlook: Outlook) -> np.ndarray:
-        return _rows("Total: values", self.values, outlook, "T", 1)
+        return step_rows("Total: values", self.values, outlook, "T", 1)
 
     def _std(self, values: np.ndarray, outlook: Outlook) -> np.ndarray:
         if not np.ndim(self.std):
             return np.full(values.shape, float(self.std))
-        std = _rows("Total: std", _alike(self.std, self.values), outlook, "T", 1)
+        std = step_rows("Total: std", labelled_alike(self.std, self.values), outlook, "T", 1)
         if std.shape != values.shape:
             raise ValueError(
                 f"Total: std has shape {std.shape}, and values have {values.shape}: give one "
@@ -201,8 +191,8 @@ class Bounds(Condition):
 
     def box(self, step: int, outlook: Outlook) -> tuple[np.ndarray, np.ndarray]:
         return (
-            _bound("Bounds: lower", self.lower, step, outlook, -np.inf),
-            _bound("Bounds: upper", self.upper, step, outlook, np.inf),
+            bounds_of_step("Bounds: lower", self.lower, step, outlook, -np.inf),
+            bounds_of_step("Bounds: upper", self.upper, step, outlook, np.inf),
         )
 
 
@@ -241,18 +231,18 @@ class QuantileTarget(Condition):
             )
         if (np.diff(values, axis=1) <= 0).any():
             raise ValueError("QuantileTarget: values must rise with their levels")
-        if not np.any(_weights("QuantileTarget", self.weights, outlook.names)):
+        if not np.any(dimension_weights("QuantileTarget", self.weights, outlook.names)):
             raise ValueError("QuantileTarget: all weights are 0")
 
     def potential(self, step: int, outlook: Outlook) -> QuantilePotential | None:
         values = self._values(outlook)
         if step >= len(values) or not np.isfinite(values[step]).all():
             return None
-        weights = _weights("QuantileTarget", self.weights, outlook.names)
+        weights = dimension_weights("QuantileTarget", self.weights, outlook.names)
         return QuantilePotential(np.asarray(self.levels, dtype=float), values[step], weights)
 
     def _values(self, outlook: Outlook) -> np.ndarray:
-        return _rows("QuantileTarget: values", self.values, outlook, "T, K", 2)
+        return step_rows("QuantileTarget: values", self.values, outlook, "T, K", 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -411,148 +401,3 @@ def _as_tuple(given: Any) -> tuple[Any, ...]:
 
 def _weights_of(conditions: tuple[Any, ...]) -> list[float]:
     return [float(one.weight) for one in conditions if isinstance(one, ClassifierFree)]
-
-
-def _table(what: str, given: Any, outlook: Outlook) -> np.ndarray:
-    """``[T, D]`` of an array, or of a DataFrame that names some dimensions."""
-    names = outlook.names
-    if isinstance(given, pd.Series) and given.name is not None:
-        given = given.to_frame()
-    elif isinstance(given, Mapping):
-        given = pd.DataFrame(dict(given))
-    if isinstance(given, pd.DataFrame):
-        if not given.columns.is_unique:
-            twice = given.columns[given.columns.duplicated()][0]
-            raise ValueError(f"{what} has the column {twice!r} more than once")
-        if strangers := [str(c) for c in given.columns if str(c) not in names]:
-            raise ValueError(
-                f"{what} has a column {strangers[0]!r}, which is no dimension of the series: "
-                f"expected some of {', '.join(names)}"
-            )
-        given = given.rename(columns=str).reindex(columns=list(names))
-    table = _rows(what, given, outlook, f"T, {len(names)}", 2)
-    if table.shape[1] != len(names):
-        raise ValueError(
-            f"{what} must be [T, {len(names)}], one column per dimension, got shape {table.shape}"
-        )
-    return table
-
-
-def _rows(what: str, given: Any, outlook: Outlook, shape: str, rank: int) -> np.ndarray:
-    """Numbers by step, matched by time where they have times; at most T rows."""
-    if rank == 1 and isinstance(given, pd.DataFrame) and given.shape[1] == 1:
-        given = given.iloc[:, 0]
-    index = given.index if isinstance(given, (pd.DataFrame, pd.Series)) else None
-    if isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
-        given = _dated(what, given, outlook)
-    elif index is not None and not index.equals(pd.RangeIndex(len(index))):
-        raise ValueError(
-            f"{what}: its rows are labelled {index[0]!r}, …; label them by the times that they are "
-            "about, or number them from 0 on (reset_index(drop=True)) for the first steps"
-        )
-    try:
-        rows = np.asarray(given, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} must be numbers [{shape}], got {type(given).__name__}") from error
-    if rows.ndim != rank:
-        kind = type(given).__name__
-        raise ValueError(f"{what} must be [{shape}], got shape {rows.shape} of a {kind}")
-    if len(rows) > outlook.length:
-        raise ValueError(f"{what} has {len(rows)} steps, and {outlook.length} are forecast")
-    return rows
-
-
-@business_day_periods()
-def _dated(what: str, given: Any, outlook: Outlook) -> np.ndarray:
-    """Rows of the forecast's own T steps, NaN where ``given`` has none."""
-    start = outlook.start
-    periods = to_regular_periods(given.index, start.freqstr, what, fill_gaps=True)
-    steps = (periods.asi8 - start.ordinal) // start.freq.n
-    inside = (steps >= 0) & (steps < outlook.length)
-    if not inside.any():
-        last = start + (outlook.length - 1)
-        raise ValueError(
-            f"{what} has rows from {periods[0]} to {periods[-1]}, and the forecast is from {start} "
-            f"to {last}: none is about it"
-        )
-    values = np.asarray(given, dtype=float)
-    rows = np.full((outlook.length, *values.shape[1:]), np.nan)
-    rows[steps[inside]] = values[inside]
-    return rows
-
-
-def _alike(std: Any, values: Any) -> Any:
-    """Errors with the labels of the values that they stand beside, if they have none themselves."""
-    if isinstance(std, (pd.DataFrame, pd.Series)) or np.shape(std) != np.shape(values):
-        return std
-    if isinstance(values, pd.DataFrame):
-        return pd.DataFrame(np.asarray(std), index=values.index, columns=values.columns)
-    if isinstance(values, pd.Series):
-        return pd.Series(np.asarray(std), index=values.index, name=values.name)
-    return std
-
-
-def _weights(what: str, given: Any, names: Sequence[str]) -> np.ndarray:
-    if given is None:
-        return np.ones(len(names))
-    if isinstance(given, str):
-        given = [given]
-    if isinstance(given, (list, tuple)) and all(isinstance(name, str) for name in given):
-        given = dict.fromkeys(given, 1.0)
-    if isinstance(given, (Mapping, pd.Series)):
-        given = _by_name(f"{what}: weights", given, names, 0.0)
-    weights = np.asarray(given, dtype=float)
-    if weights.shape != (len(names),) or not np.isfinite(weights).all():
-        raise ValueError(
-            f"{what}: weights must be {len(names)} finite numbers, got {weights.tolist()}"
-        )
-    return weights
-
-
-def _by_name(what: str, given: Any, names: Sequence[str], lacking: float) -> np.ndarray:
-    """``[D]`` of what a mapping or Series says by name."""
-    try:
-        named = {str(name): float(value) for name, value in given.items()}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what}: give one number for each name, got {given!r}") from error
-    if strangers := [name for name in named if name not in names]:
-        raise ValueError(
-            f"{what} name {strangers[0]!r}, which is no dimension of the series: expected some of "
-            f"{', '.join(names)}"
-        )
-    return np.array([named.get(name, lacking) for name in names])
-
-
-def _bound(what: str, given: Any, step: int, outlook: Outlook, none: float) -> np.ndarray:
-    """One step's bounds ``[D]``, infinite where there are none."""
-    names = outlook.names
-    if given is None:
-        return np.full(len(names), none)
-    if isinstance(given, pd.DataFrame) or np.ndim(given) == 2:
-        rows = _table(what, given, outlook)
-        bounds = rows[step] if step < len(rows) else np.full(len(names), np.nan)
-    elif isinstance(given, pd.Series) and isinstance(
-        given.index, (pd.DatetimeIndex, pd.PeriodIndex)
-    ):
-        return _bound(what, pd.DataFrame(dict.fromkeys(names, given)), step, outlook, none)
-    elif isinstance(given, Mapping) and any(np.ndim(value) for value in given.values()):
-        return _bound(what, pd.DataFrame(dict(given)), step, outlook, none)
-    elif isinstance(given, (Mapping, pd.Series)):
-        bounds = _by_name(what, pd.Series(dict(given), dtype=float), names, np.nan)
-    else:
-        try:
-            bounds = np.asarray(given, dtype=float)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{what} must be numbers, got {given!r}") from error
-        if bounds.ndim and bounds.shape != (len(names),):
-            raise ValueError(
-                f"{what} must be one number, [{len(names)}] or [T, {len(names)}], got shape "
-                f"{bounds.shape}"
-            )
-        bounds = np.broadcast_to(bounds, (len(names),))
-    return np.where(np.isnan(bounds), none, bounds)
-
-
-def _check_std(what: str, std: np.ndarray) -> None:
-    if not np.isfinite(std).all() or (std < 0.0).any():
-        raise ValueError(f"{what}: std must be finite and not negative")

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from tsdiff.decoders import AffineDecoder
-from tsdiff.guidance.conditions import Condition, Outlook
+from tsdiff.guidance.conditions import Condition
 from tsdiff.guidance.errors import GuidanceError, GuidanceWarning
 from tsdiff.guidance.particles import effective_size, resample
 from tsdiff.guidance.potentials import QuantilePotential
+from tsdiff.guidance.reading import Outlook
 from tsdiff.guidance.sampler import Affine, GuidedSampler, Potential, Target
 
 _ROUNDS = 30

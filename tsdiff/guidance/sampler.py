@@ -126,12 +126,7 @@ class Stage:
         self.last = not bool(t_next > 0.0)
         if self.last:
             return
-        (a, b), (a_next, b_next) = field.signal_noise(t), field.signal_noise(t_next)  # type: ignore[misc]
-        kept = (a * b_next) / (a_next * b)
-        variance = b_next.square() * (1.0 - kept.square()).clamp_min(0.0)
-        level = (b_next.square() - variance).clamp_min(0.0).sqrt()
-        dims = len(self.covariance)
-        parts = a_next - a * level / b, level / b, variance
+        dims, parts = len(self.covariance), Analytic().transition(field, t, t_next)
         self.share, self.keep, self.variance = (part.flatten().expand(dims) for part in parts)
         spread = self.share.unsqueeze(-1) * self.covariance
         total = spread * self.share + torch.diag(self.variance)

@@ -52,17 +52,20 @@ class DDIM(Solver):
         *,
         generator: Randomness = None,
     ) -> tuple[Tensor, None]:
-        (a, b), (a_next, b_next) = field.signal_noise(t), field.signal_noise(t_next)
-        data = field.data(x, t)
-        kept = (a * b_next) / (a_next * b)
-        variance = (self.eta * b_next) ** 2 * (1.0 - kept**2).clamp_min(0.0)
-        noise_level = (b_next**2 - variance).clamp_min(0.0).sqrt()
-        share = a_next - a * noise_level / b
-        x = share * data + (noise_level / b) * x
+        share, keep, variance = self.transition(field, t, t_next)
+        x = share * field.data(x, t) + keep * x
         if self.eta > 0.0:
             level = self._level(field, t, variance, share)
             x = x + level * standard_normal(x, generator)
         return x, None
+
+    def transition(self, field: Field, t: Tensor, t_next: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``share, keep, variance`` of ``x_s = share x_0 + keep x_t + √variance ε``, like ``t``."""
+        (a, b), (a_next, b_next) = field.signal_noise(t), field.signal_noise(t_next)  # type: ignore[misc]
+        kept = (a * b_next) / (a_next * b)
+        variance = (self.eta * b_next) ** 2 * (1.0 - kept**2).clamp_min(0.0)
+        noise_level = (b_next**2 - variance).clamp_min(0.0).sqrt()
+        return a_next - a * noise_level / b, noise_level / b, variance
 
     def _level(self, field: Field, t: Tensor, variance: Tensor, share: Tensor) -> Tensor:
         """Standard deviation of the noise of a step."""

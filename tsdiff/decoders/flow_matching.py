@@ -23,7 +23,7 @@ from tsdiff.processes import (
     VariancePreserving,
 )
 from tsdiff.processes.couplings import Coupling, OptimalTransport, Rectified, as_coupling
-from tsdiff.processes.quantile import TRANSPORTS, transport_energy
+from tsdiff.processes.quantile import TRANSPORTS
 from tsdiff.random import Randomness, standard_normal
 from tsdiff.solvers import Field, Grid, Solver
 
@@ -169,12 +169,8 @@ class FlowMatching(AffineDecoder):
         if self.latent is None or isinstance(self.coupling, Rectified):
             return loss
         data = self.axes.enter(x0)
-        one, other = (self.latent.draw(data, generator) for _ in range(2))
-        # What a batch costs against another of its own law is no distance of the laws: without
-        # that, transport within batches makes the latent too narrow.
-        own = transport_energy(other, one, form=self.energy).cost
-        return loss + self.latent_weight * (
-            transport_energy(data, one, form=self.energy).cost - 0.5 * own
+        return loss + self.latent_weight * self.latent.distance(
+            data, form=self.energy, generator=generator
         )
 
     def _draw_noise(self, like: Tensor, generator: Randomness) -> Tensor:

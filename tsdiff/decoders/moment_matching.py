@@ -35,14 +35,12 @@ from torch import Tensor
 from tsdiff.decoders.axes import Axes
 from tsdiff.decoders.base import Evaluate
 from tsdiff.decoders.few_step import FewStepDecoder
+from tsdiff.decoders.flow_matching import LATENTS
 from tsdiff.networks import Network
 from tsdiff.processes import AffinePath, QuantileLatent, Trigonometric
-from tsdiff.processes.quantile import TRANSPORTS, transport_energy
+from tsdiff.processes.quantile import TRANSPORTS
 from tsdiff.random import Randomness, standard_normal
 from tsdiff.solvers import Field, Grid, Solver
-
-LATENTS = ("gaussian", "learned")
-"""Laws of the noise."""
 
 
 class MomentMatching(FewStepDecoder):
@@ -167,10 +165,8 @@ class MomentMatching(FewStepDecoder):
     def _latent_loss(self, data: Tensor, generator: torch.Generator | None) -> Tensor | float:
         if self.latent is None:
             return 0.0
-        one, other = (self.latent.draw(data, generator) for _ in range(2))
-        cost = transport_energy(data, one, form=self.energy).cost
-        own = transport_energy(other, one, form=self.energy).cost
-        return self.latent_weight * (cost - 0.5 * own)
+        distance = self.latent.distance(data, form=self.energy, generator=generator)
+        return self.latent_weight * distance
 
 
 def discrepancy(y: Tensor, z: Tensor, width: Tensor, near: Tensor) -> Tensor:

@@ -78,10 +78,8 @@ def prefer(
     better, worse = _pairs(model, sampler, cost, options)
     # Without dropout, and by the loss of what samples: as the reference is asked.
     tuned = deepcopy(model).eval()
-    trainable = {name for name, p in tuned.decoder.named_parameters() if p.requires_grad}
-    tuned.encoder.requires_grad_(False)
     optimizer = torch.optim.AdamW(
-        (p for name, p in tuned.decoder.named_parameters() if name in trainable),
+        (parameter for parameter in tuned.decoder.parameters() if parameter.requires_grad),
         lr=options.learning_rate,
         weight_decay=0.0,
     )
@@ -106,7 +104,6 @@ def prefer(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(tuned.decoder.parameters(), 1.0)
         optimizer.step()
-    tuned.encoder.requires_grad_(True)
     return tuned
 
 

@@ -448,7 +448,7 @@ class AffineDecoder(Decoder):
         """``F``, as a bound network has it, at ``u [B, T, D]`` along the axes."""
         inside = self.path.clip(t)
         k = self.coefficients(inside)
-        r = torch.sqrt(k.a * k.a + k.b * k.b)
+        r = k.radius
         data, noise = self._denoise(network, r * u, inside, k)
         return (k.a * noise - k.b * data) / r
 
@@ -463,7 +463,7 @@ class AffineDecoder(Decoder):
         if not self.preconditioned:
             value = self.axes.along(network(self.axes.across(x), t))
             return decompose(self.prediction, value, x, k)
-        r = torch.sqrt(k.a * k.a + k.b * k.b)
+        r = k.radius
         signal, level, u = k.a / r, k.b / r, x / r
         rotated = self.axes.along(network(self.axes.across(u), t))
         return signal * u - level * rotated, level * u + signal * rotated

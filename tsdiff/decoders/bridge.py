@@ -263,7 +263,7 @@ class SchrodingerBridge(AffineDecoder):
         control stays finite where ``d`` vanishes, and so does its error.
         """
         k = self.coefficients(t)
-        u = x / torch.sqrt(k.a * k.a + k.b * k.b) if self.preconditioned else x
+        u = x / k.radius if self.preconditioned else x
         return self.axes.along(network(self.axes.across(u), t))
 
     def _backward(self, network: Evaluate) -> HalfBridge:
@@ -345,7 +345,7 @@ class SchrodingerBridge(AffineDecoder):
             """``du/dθ`` of ``u = x / r``, by ``dx/dt``."""
             inside = self.path.clip(t)
             k = self.coefficients(inside)
-            r = torch.sqrt(k.a * k.a + k.b * k.b)
+            r = k.radius
             growth, speed = (k.a * k.da + k.b * k.db) / r, k.wronskian / r
             return (velocity(r * u, inside) - growth * u) / speed  # type: ignore[misc]
 

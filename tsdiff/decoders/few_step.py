@@ -20,6 +20,7 @@ from tsdiff.decoders.axes import Axes
 from tsdiff.decoders.base import AffineDecoder, Evaluate, bound
 from tsdiff.networks import Network
 from tsdiff.processes import AffinePath, Coefficients, FixedBasisSDE
+from tsdiff.processes.variational import interpolated
 from tsdiff.random import Randomness, standard_normal
 from tsdiff.solvers import AngleGrid, Field, Grid, Solver
 
@@ -81,10 +82,7 @@ class FewStepDecoder(AffineDecoder):
         _, theta = self.polar(self.path.clip(mesh).view(-1, 1, 1))
         angle = theta.mean((1, 2))
         angle = (angle - angle[0]) / (angle[-1] - angle[0])
-        right = torch.searchsorted(angle, share).clamp(1, _MESH - 1)
-        low, high = angle[right - 1], angle[right]
-        inside = ((share - low) / (high - low).clamp_min(1e-12)).clamp(0.0, 1.0)
-        return torch.lerp(mesh[right - 1], mesh[right], inside)
+        return interpolated(share, angle, mesh)
 
     def polar(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """``r`` and ``θ`` at ``t``, ``[B, 1, 1]`` or ``[B, 1, D]``."""
@@ -143,4 +141,4 @@ class FewStepDecoder(AffineDecoder):
 
 def radius_angle(k: Coefficients) -> tuple[Tensor, Tensor]:
     """``r`` and ``θ`` of coefficients for data of unit spread."""
-    return torch.hypot(k.a, k.b), torch.atan2(k.b, k.a)
+    return torch.hypot(k.a, k.b), k.angle

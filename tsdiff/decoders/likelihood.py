@@ -40,6 +40,7 @@ import torch
 from torch import Tensor
 
 from tsdiff.processes import Coefficients
+from tsdiff.processes.variational import interpolated
 from tsdiff.random import Randomness, drawn, standard_normal
 from tsdiff.solvers import RK4, Field, Solver, integrate
 from tsdiff.solvers.base import check_steps
@@ -100,7 +101,7 @@ def log_prob(
         state = torch.cat([start.flatten(1), start.new_zeros(len(start), 1)], dim=1).unsqueeze(1)
         ended = integrate(Field(velocity=flow), solver or RK4(), state, falling).squeeze(1)
         u, change = ended[:, :-1].reshape(start.shape), ended[:, -1].double()
-        radius = _radius(clock.coefficients(torch.ones_like(clock.one)))
+        radius = clock.coefficients(torch.ones_like(clock.one)).radius
         source = decoder.source_log_prob(
             field,
             (radius * u).to(x0.dtype),
@@ -144,7 +145,7 @@ def elbo(
         source = decoder.source_divergence(
             field, mean.to(x0.dtype), std.to(x0.dtype), draws=source_draws, generator=generator
         )
-        total = normal - missed - source.double() + _gaussian_divergence(mean, std, _radius(end))
+        total = normal - missed - source.double() + _gaussian_divergence(mean, std, end.radius)
         total = total + _log_density_of_entering(decoder, x0.shape[1])
         return torch.where(known, total, torch.nan).to(x0.dtype)
 
@@ -164,17 +165,17 @@ class Clock:
         u = torch.linspace(0.0, torch.pi, _MESH + 1, dtype=torch.float64, device=device)
         # Finer at both ends, where angles may go as a root.
         self._times = 0.5 * (1.0 - u.cos())
-        angles = _angle(self.coefficients(self._times.view(-1, 1, 1))).mean((1, 2))
+        angles = self.coefficients(self._times.view(-1, 1, 1)).angle.mean((1, 2))
         self._whole = angles[-1]
         self._readings = 0.5 * (self._times + angles / self._whole)
 
     def time(self, reading: Tensor) -> Tensor:
         """``t`` at readings ``c`` in [0, 1], float64."""
-        return _look_up(reading.double(), self._readings, self._times)
+        return interpolated(reading.double(), self._readings, self._times)
 
     def speed(self, t: Tensor) -> Tensor:
         """``dθ_i/dc``, ``[1, 1, 1]`` or ``[1, 1, D]``, float64."""
-        turning = _turning(self.coefficients(t.clamp(_NEAR, 1.0)))
+        turning = self.coefficients(t.clamp(_NEAR, 1.0)).turning
         return turning / (0.5 + 0.5 * turning.mean() / self._whole)
 
 
@@ -224,14 +225,14 @@ def _path_divergence(
     u = torch.linspace(0.0, torch.pi, _MESH + 1, dtype=torch.float64, device=data.device)
     times = decoder.path.clip(0.5 * (1.0 - u.cos()))
     times = times.unique()
-    levels = _angle(decoder.coefficients(times.view(-1, 1, 1))).sin().log().mean((1, 2))
+    levels = decoder.coefficients(times.view(-1, 1, 1)).angle.sin().log().mean((1, 2))
     whole = 0.5 + levels[-1] - levels[0]
     total = torch.zeros(len(data), dtype=torch.float64, device=data.device)
     for stratum in range(num_draws):
         place = whole * (stratum + drawn(data[:, :1, :1], generator, _uniform).double()) / num_draws
-        t = _look_up(levels[0] + (place - 0.5).clamp_min(0.0), levels, times)
+        t = interpolated(levels[0] + (place - 0.5).clamp_min(0.0), levels, times)
         k = decoder.coefficients(t)
-        growth = _turning(k) * k.a / k.b
+        growth = k.turning * k.a / k.b
         weight = torch.where(place > 0.5, growth / growth.mean(-1, keepdim=True), 1.0)
         missed = _unexplained(decoder, network, data, t, k, standard_normal(data, generator))
         total += (weight * missed).flatten(1).sum(1) * (whole / num_draws)
@@ -247,7 +248,7 @@ def _unexplained(
     noise: Tensor,
 ) -> Tensor:
     """``F̂² - 2 F F̂`` at one draw of ``u`` given data ``ξ``, float64."""
-    radius = _radius(k)
+    radius = k.radius
     cosine, sine = (k.a / radius).to(data.dtype), (k.b / radius).to(data.dtype)
     turn = cosine * noise - sine * data
     guess = decoder.rotated(network, cosine * data + sine * noise, t.to(data.dtype))
@@ -280,27 +281,6 @@ def _log_density_of_entering(decoder: AffineDecoder, steps: int) -> Tensor:
     """``log |det dξ/dx_0|`` of an event; axes are orthonormal."""
     one = torch.ones_like(decoder.axes.unit)
     return -steps * (decoder.axes.unit.double() / decoder.standardised(one).double()).log().sum()
-
-
-def _angle(k: Coefficients) -> Tensor:
-    return torch.atan2(k.b.expand(torch.broadcast_shapes(k.a.shape, k.b.shape)), k.a)
-
-
-def _radius(k: Coefficients) -> Tensor:
-    return torch.sqrt(k.a * k.a + k.b * k.b)
-
-
-def _turning(k: Coefficients) -> Tensor:
-    """``dθ/dt``."""
-    return k.wronskian / (k.a * k.a + k.b * k.b)
-
-
-def _look_up(wanted: Tensor, rising: Tensor, values: Tensor) -> Tensor:
-    """``values`` at ``wanted``, linear between those at ``rising``."""
-    right = torch.searchsorted(rising, wanted.contiguous()).clamp(1, len(rising) - 1)
-    below, width = rising[right - 1], rising[right] - rising[right - 1]
-    share = (wanted - below) / width.clamp_min(torch.finfo(width.dtype).tiny)
-    return torch.lerp(values[right - 1], values[right], share.clamp(0.0, 1.0))
 
 
 def _known_rows(x0: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,6 +49,21 @@ class Coefficients(NamedTuple):
         return self.a * self.db - self.da * self.b
 
     @property
+    def radius(self) -> Tensor:
+        """``r``, ``r² = a² + b²``: of data of unit variance, the spread at ``t``."""
+        return torch.sqrt(self.a * self.a + self.b * self.b)
+
+    @property
+    def angle(self) -> Tensor:
+        """``θ``, ``tan θ = b / a``."""
+        return torch.atan2(self.b, self.a)
+
+    @property
+    def turning(self) -> Tensor:
+        """``dθ/dt``."""
+        return self.wronskian / (self.a * self.a + self.b * self.b)
+
+    @property
     def with_noise(self) -> Coefficients:
         """Those whose velocity is ``-drift``: ``b'`` takes up ``½ volatility² / b``, the score."""
         if self.volatility is None:

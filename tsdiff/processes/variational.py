@@ -109,7 +109,7 @@ def walk(sde: LinearSDE, steps: int) -> tuple[Tensor, list[float], list[int]]:
     marks = schedule.integrated_rate(edges)
     inside = torch.arange(each, dtype=torch.float64, device=device) / each
     goals = (marks[:-1, None] + marks.diff()[:, None] * inside).flatten()
-    rising = torch.cat([_interpolated(goals, schedule.integrated_rate(fine), fine), edges[-1:]])
+    rising = torch.cat([interpolated(goals, schedule.integrated_rate(fine), fine), edges[-1:]])
     rising[::each] = edges
     weights = schedule.integrated_rate(rising).diff().flip(0)
     cells = torch.arange(sde.cells).repeat_interleave(each).flip(0)
@@ -249,11 +249,15 @@ def _offset_step(moments: TrajectoryMoments, matrix: Tensor) -> Tensor:
     return -score - (matrix @ x.unsqueeze(-1)).squeeze(-1)
 
 
-def _interpolated(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    """Piecewise-linear interpolation of ``values`` at rising ``knots``."""
-    right = torch.searchsorted(knots, x).clamp(1, len(knots) - 1)
-    share = (x - knots[right - 1]) / (knots[right] - knots[right - 1])
-    return torch.lerp(values[right - 1], values[right], share)
+def interpolated(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+    """Piecewise-linear interpolation of ``values`` at rising ``knots``, of which some may be equal.
+
+    Beyond the ends it is constant.
+    """
+    right = torch.searchsorted(knots, x.contiguous()).clamp(1, len(knots) - 1)
+    below, width = knots[right - 1], knots[right] - knots[right - 1]
+    share = (x - below) / width.clamp_min(torch.finfo(width.dtype).tiny)
+    return torch.lerp(values[right - 1], values[right], share.clamp(0.0, 1.0))
 
 
 def _diagonal(matrix: Tensor) -> Tensor:

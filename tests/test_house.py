@@ -37,6 +37,7 @@ MAY_KNOW = {
         "_version",
     },
     "guidance": {"datasets", "decoders", "solvers", "random"},
+    "benchmark": {"datasets", "estimators", "evaluation", "random", "_version"},
     "random": set(),
     "_version": set(),
 }
@@ -173,7 +174,7 @@ print(state() == before)
 
 
 @pytest.mark.parametrize(
-    "room", ["cli", "datasets", "decoders", "estimators", "evaluation", "guidance"]
+    "room", ["benchmark", "cli", "datasets", "decoders", "estimators", "evaluation", "guidance"]
 )
 def test_every_room_can_be_entered_first(room: str) -> None:
     """No import cycle that works only when another part came before."""
@@ -183,6 +184,7 @@ def test_every_room_can_be_entered_first(room: str) -> None:
 @pytest.mark.parametrize(
     "room",
     [
+        "benchmark",
         "datasets",
         "decoders",
         "estimators",

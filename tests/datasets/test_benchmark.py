@@ -25,7 +25,7 @@ from tsdiff.datasets import (
 )
 from tsdiff.datasets.businessdays import business_day_periods
 
-OFFLINE = ("ecb_exchange_rate", "seasonal_var")
+OFFLINE = ("ecb_exchange_rate", "seasonal_var", "seasonal_var_370")
 
 
 def lengths(entries):
@@ -62,6 +62,9 @@ def test_seasonal_var_has_the_announced_size():
     assert len(data.test) == 50
     again = get_dataset("seasonal_var").test[-1]["target"]
     np.testing.assert_array_equal(again, data.test[-1]["target"])
+    wide = get_dataset("seasonal_var_370")
+    assert wide.train[0]["target"].shape == (370, 6000)
+    assert wide.law.num_dims == 370
 
 
 @pytest.mark.filterwarnings("error")

@@ -74,6 +74,14 @@ def test_joint_law_by_the_matrix_of_all_shocks():
     np.testing.assert_allclose(joint[[2], :, [2], :][0], marginal[2])
 
 
+def test_the_law_of_the_sum_is_that_of_the_marginals():
+    history = LAW.sample(40)
+    mean, covariance = LAW.predictive(history, 9)
+    total, std = LAW.predictive_sum(history, 9)
+    np.testing.assert_allclose(total, mean.sum(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(std**2, covariance.sum(axis=(1, 2)), rtol=1e-12)
+
+
 def test_long_horizon_tends_to_the_stationary_law():
     mean, covariance = LAW.predictive(LAW.sample(50), 200)
     np.testing.assert_allclose(covariance[-1], LAW.stationary_covariance, rtol=1e-8)

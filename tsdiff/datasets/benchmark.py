@@ -71,8 +71,8 @@ def get_dataset(
     Parameters
     ----------
     name
-        A name from :func:`tsdiff.datasets.list_datasets`. ``"ecb_exchange_rate"`` and
-        ``"seasonal_var"`` need no download.
+        A name from :func:`tsdiff.datasets.list_datasets`. ``"ecb_exchange_rate"``,
+        ``"seasonal_var"`` and ``"seasonal_var_370"`` need no download.
     cache
         Folder of downloads; else ``TSDIFF_CACHE``, else the system's cache folder.
     mirror
@@ -97,7 +97,9 @@ def get_dataset(
     if name == "ecb_exchange_rate":
         return _ecb(info)
     if name == "seasonal_var":
-        return _seasonal_var(info)
+        return _seasonal_var(info, 4000)
+    if name == "seasonal_var_370":
+        return _seasonal_var(info, 6000)
     from tsdiff.datasets.archive import read_archive, unpacked
 
     folder = unpacked(info, cache=cache, mirror=mirror, progress=progress)
@@ -122,11 +124,11 @@ def _ecb(info: DatasetInfo) -> BenchmarkDataset:
     return _assemble(info, *_split(series, info), tuple(rates.columns), notes)
 
 
-def _seasonal_var(info: DatasetInfo) -> BenchmarkDataset:
+def _seasonal_var(info: DatasetInfo, train_length: int) -> BenchmarkDataset:
     from tsdiff.datasets.synthetic import seasonal_var_law
 
-    law = seasonal_var_law()
-    series = law.sample(4000 + info.num_test_windows * info.prediction_length, seed=7)
+    law = seasonal_var_law(info.target_dim)
+    series = law.sample(train_length + info.num_test_windows * info.prediction_length, seed=7)
     return _assemble(info, *_split(series, info), _names(info), (), law)
 
 

@@ -105,6 +105,16 @@ _CATALOG = (
         citation="tsdiff.datasets.SeasonalVAR",
     ),
     DatasetInfo(
+        name="seasonal_var_370",
+        description="The same in as many dimensions, and about as many hours, as electricity has",
+        freq="h",
+        prediction_length=24,
+        target_dim=370,
+        num_test_windows=28,
+        licence="Apache-2.0 (computed)",
+        citation="tsdiff.datasets.SeasonalVAR",
+    ),
+    DatasetInfo(
         name="exchange_rate",
         description="US dollars per unit of 8 currencies, business days, from 1990",
         freq="B",

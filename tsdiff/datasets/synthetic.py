@@ -213,8 +213,16 @@ class SeasonalVAR:
 
     def predictive_sum(self, history: DataEntry, horizon: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation, ``[T]`` each, of the sum over dimensions at each step."""
-        mean, covariance = self.predictive(history, horizon)
-        return mean.sum(axis=1), np.sqrt(covariance.sum(axis=(1, 2)))
+        step, deviation = self._state(history)
+        mean = self.seasonal_mean(step + 1 + np.arange(horizon)).sum(axis=1)
+        variance, running = np.zeros(horizon), 0.0
+        weight = np.ones(self.num_dims)  # 1ᵀ Φᵏ: no matrix is multiplied by a matrix
+        for ahead in range(horizon):
+            running += weight @ self.noise_covariance @ weight
+            weight = weight @ self.transition
+            mean[ahead] += weight @ deviation
+            variance[ahead] = running
+        return mean, np.sqrt(variance)
 
     def sample_forecast(
         self,
@@ -262,10 +270,14 @@ class SeasonalVAR:
         return paths
 
 
+def seasonal_var_law(num_dims: int = 8) -> SeasonalVAR:
+    """The law behind ``get_dataset("seasonal_var")``, hourly; of ``"seasonal_var_370"`` with 370."""
+    return _law(num_dims)
+
+
 @functools.cache
-def seasonal_var_law() -> SeasonalVAR:
-    """The law behind ``get_dataset("seasonal_var")``: 8 dimensions, hourly."""
-    return SeasonalVAR.from_seed(2024)
+def _law(num_dims: int) -> SeasonalVAR:
+    return SeasonalVAR.from_seed(2024, num_dims)
 
 
 def crps_gaussian(mean: np.ndarray, std: np.ndarray, observed: np.ndarray) -> np.ndarray:

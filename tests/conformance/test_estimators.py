@@ -243,7 +243,7 @@ def test_data_frame_in_quantiles_out(kind):
         ("single dimension", random_walk(120, 1)),
     ],
 )
-@pytest.mark.parametrize("scaling", ["auto", "standard", "mean", "whitened_level"])
+@pytest.mark.parametrize("scaling", ["auto", "standard", "mean", "whitened_level", "pooled"])
 def test_odd_series(kind, name, target, scaling):
     estimator = small(kind, max_epochs=1, num_batches_per_epoch=2, scaling=scaling)
     predictor = estimator.fit([entry(target)], progress=False)

@@ -12,7 +12,16 @@ from tsdiff.datasets import truncate
 from tsdiff.evaluation import negative_log_likelihood
 from tsdiff.transforms import forecast_windows, load_series
 
-SCALINGS = ["none", "mean", "standard", "increment", "seasonal", "whitened", "whitened_level"]
+SCALINGS = [
+    "none",
+    "mean",
+    "standard",
+    "increment",
+    "seasonal",
+    "whitened",
+    "whitened_level",
+    "pooled",
+]
 
 
 def fitted(dims: int = 2, kind=tsdiff.FlowMatchingEstimator, **options):

@@ -86,6 +86,28 @@ def test_gaps_do_not_shrink_what_the_decoder_is_told(scaling: str) -> None:
     assert std[1].item() == pytest.approx(1.0, abs=0.15)
 
 
+def test_wide_data_share_the_correlation_of_all_training_data() -> None:
+    """Residuals of windows too short to tell a correlation are white all the same."""
+    rng = np.random.default_rng(0)
+    factor = np.tril(rng.normal(size=(20, 20))) / 4.0 + np.eye(20)
+    entries = [entry((factor @ rng.standard_normal((20, 6_000))).cumsum(axis=1))]
+    estimator = FlowMatchingEstimator(**SMALL, scaling="pooled", linear="none")
+    model = estimator.build_model(_facts(entries, scaling="pooled"))
+    sampler = WindowSampler(load_series(entries, "D", 0), model.past_length, 4)
+    prepare.fit_statistics(model, load_series(entries, "D", 0), sampler, seed=0)
+    covariance = factor @ factor.T
+    scale = np.sqrt(np.diag(covariance))
+    assert np.abs(covariance / np.outer(scale, scale) - np.eye(20)).max() > 0.4
+    found = model.coordinates.typical_correlation
+    np.testing.assert_allclose(found, covariance / np.outer(scale, scale), atol=0.06)
+    window = sampler.take(torch.arange(0, len(sampler), 4))
+    residuals, _, frame = model.future_residuals(window)
+    assert frame.factor is not None
+    assert len(frame.factor) == 1
+    rows = residuals.flatten(0, 1)
+    np.testing.assert_allclose(rows.T @ rows / len(rows), np.eye(20), atol=0.2)
+
+
 def test_training_does_not_see_a_value_before_its_time() -> None:
     """Contexts of a step's event are functions of earlier steps alone, linear part included."""
     entries = [entry(random_walk(80))]

@@ -240,11 +240,14 @@ class TestChoice:
         assert choose(self.walk()[:, :1], horizon=1).scaling == "whitened"
         assert choose(self.noise(dims=1), horizon=1).scaling == "whitened_level"
 
-    def test_many_dimensions_get_a_scale_each(self) -> None:
-        wide = np.random.default_rng(9).normal(size=(400, 130)).cumsum(0)
-        assert choose(wide, linear="none").scaling == "increment"
+    @pytest.mark.parametrize(("dims", "expected"), [(130, "pooled"), (1025, "increment")])
+    def test_many_dimensions_share_a_correlation_or_get_a_scale_each(
+        self, dims: int, expected: str
+    ) -> None:
+        wide = np.random.default_rng(9).normal(size=(400, dims)).cumsum(0)
+        assert choose(wide, linear="none").scaling == expected
 
-    @pytest.mark.parametrize(("dims", "expected"), [(3, "whitened"), (130, "increment")])
+    @pytest.mark.parametrize(("dims", "expected"), [(3, "whitened"), (130, "pooled")])
     def test_short_data_take_the_last_value(self, dims: int, expected: str) -> None:
         values = np.random.default_rng(10).normal(size=(50, dims)).cumsum(0)
         assert choose(values) == Choice(expected, None, 0.0)

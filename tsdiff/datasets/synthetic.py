@@ -271,7 +271,7 @@ class SeasonalVAR:
 
 
 def seasonal_var_law(num_dims: int = 8) -> SeasonalVAR:
-    """The law behind ``get_dataset("seasonal_var")``, hourly; of ``"seasonal_var_370"`` with 370."""
+    """The hourly law behind ``get_dataset("seasonal_var")``; with 370, ``"seasonal_var_370"``."""
     return _law(num_dims)
 
 

@@ -337,9 +337,18 @@ class ForecastModel(nn.Module):
         """The coordinates that the context of each window fixes."""
         return self._frame(window, self._features(window))
 
+    def products(self, window: Window) -> Tensor:
+        """See :meth:`Coordinates.products`, of the windows' contexts."""
+        return self.coordinates.products(*self._contexts(window, self._features(window)))
+
     def _frame(self, window: Window, features: Tensor) -> Frame:
-        return self.coordinates.frame(
-            self._context(window.target), self._context(window.observed), self._context(features)
+        return self.coordinates.frame(*self._contexts(window, features))
+
+    def _contexts(self, window: Window, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return (
+            self._context(window.target),
+            self._context(window.observed),
+            self._context(features),
         )
 
     def _residuals(self, window: Window, features: Tensor) -> tuple[Tensor, Tensor, Frame]:

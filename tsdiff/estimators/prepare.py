@@ -39,6 +39,8 @@ _FEWEST_WINDOWS, _MOST_WINDOWS = 3, 20
 # Pseudo-counts that are tried, as shares of the context length.
 _PRIOR_SHARES = (0.05, 0.15, 0.5, 1.5, 5.0, 50.0)
 _HUBER = 2.0
+# Contexts that a correlation is pooled over, and how many of them are held in memory.
+_MOST_TILES, _TILES_AT_ONCE = 512, 8
 _STATISTICS = 17
 
 
@@ -248,7 +250,7 @@ def fit_statistics(
             model.coordinates, series, features, model.facts.context_length, model.facts.penalty
         )
     window = _some_windows(model, sampler, seed)
-    _set_typical(model, window)
+    _set_typical(model, window, sampler)
     residuals, seen, _ = model.future_residuals(window)
     residuals, seen = residuals.flatten(0, 1), seen.flatten(0, 1)
     z = model.coordinates.limited(residuals)
@@ -262,7 +264,7 @@ def fit_statistics(
     model.decoder.set_data_moments(mean, covariance)
 
 
-def _set_typical(model: ForecastModel, window: Window) -> None:
+def _set_typical(model: ForecastModel, window: Window, sampler: WindowSampler) -> None:
     """Typical scale and correlation of residuals, and how far windows are shrunk to them.
 
     The pseudo-count is the one under which forecasts of the windows' futures, one step ahead,
@@ -275,7 +277,9 @@ def _set_typical(model: ForecastModel, window: Window) -> None:
     frame = model.frame(window)
     scale = frame.scale.mean((0, 1)).clamp_min(1e-12)
     correlation = identity
-    if frame.factor is not None:
+    if coordinates.typical_factor is not None:
+        correlation = _pooled_correlation(model, sampler)
+    elif frame.factor is not None:
         mean = (frame.factor @ frame.factor.transpose(1, 2)).mean(0)
         shrinkage = dims / (dims + window.target.shape[0] * context_length)
         correlation = (1.0 - shrinkage) * mean + shrinkage * identity
@@ -284,6 +288,22 @@ def _set_typical(model: ForecastModel, window: Window) -> None:
         coordinates.set_typical(scale, correlation, share * context_length)
         best = max(best, (_log_likelihood(model, window), share * context_length))
     coordinates.pseudo_count.fill_(best[1])
+
+
+def _pooled_correlation(model: ForecastModel, sampler: WindowSampler) -> Tensor:
+    """Correlation of residuals over contexts that tile the training data, shrunk, ``[D, D]``."""
+    step = max(model.facts.context_length, len(sampler) // _MOST_TILES)
+    tiles = torch.arange(0, len(sampler), step)
+    dims = model.facts.target_dim
+    total = torch.zeros(dims, dims, dtype=torch.float64)
+    for some in tiles.split(_TILES_AT_ONCE):
+        total += model.products(sampler.take(some))
+    size = total.diagonal().sqrt().clamp_min(1e-300)
+    shrinkage = dims / (dims + len(tiles) * model.facts.context_length)
+    identity = torch.eye(dims, dtype=torch.float64)
+    correlation = (1.0 - shrinkage) * (total / size) / size.unsqueeze(1)
+    # Ones on the diagonal, exactly, also where a constant dimension left less.
+    return correlation * (1.0 - identity) + identity
 
 
 def _log_likelihood(model: ForecastModel, window: Window) -> float:

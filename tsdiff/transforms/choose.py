@@ -19,13 +19,15 @@ import torch
 from torch import Tensor
 
 from tsdiff.transforms.calendar import num_calendar_features
-from tsdiff.transforms.coordinates import SCALINGS, Coordinates, Reference, Spread
+from tsdiff.transforms.coordinates import RESIDUAL_SPREADS, SCALINGS, Coordinates, Reference, Spread
 from tsdiff.transforms.linear import LinearCorrection, Structure, ridge_path
 from tsdiff.transforms.series import Series
 
 LINEAR = ("auto", "none", "own", "all")
-# Above this, a covariance per window costs more than the network that it helps.
+# Above this, a covariance per window costs more than the network that it helps, and more than this
+# number of steps can tell; one of all training data does up to here.
 _LARGEST_WHITENED = 128
+_LARGEST_POOLED = 1024
 # Above this, a regression on all dimensions' lags has more columns than it could ever earn.
 _LARGEST_JOINT = 400
 _PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -87,7 +89,7 @@ def choose_coordinates(
         scaling = _strongest_reference(problem)
     plain = Choice(scaling, None, 0.0)
     structures = _structures(linear, longest.target.shape[1])
-    if SCALINGS[scaling][1] not in ("std", "covariance") or not structures:
+    if SCALINGS[scaling][1] not in RESIDUAL_SPREADS or not structures:
         return plain
     errors = _judge(problem, scaling, structures)
     if not errors:
@@ -104,11 +106,14 @@ def choose_coordinates(
 def _strongest_reference(problem: _Problem) -> str:
     """The scaling of the plain reference that forecasts the training data best."""
     length, dims = len(problem.series), problem.series.target.shape[1]
-    whitened = dims <= _LARGEST_WHITENED
-    last = "whitened" if whitened else "increment"
-    others = ["whitened_level" if whitened else "standard"]
-    if problem.season > 1:
-        others.append("whitened_seasonal" if whitened else "seasonal")
+    if dims <= _LARGEST_WHITENED:
+        last, *others = "whitened", "whitened_level", "whitened_seasonal"
+    elif dims <= _LARGEST_POOLED:
+        last, *others = "pooled", "pooled_level", "pooled_seasonal"
+    else:
+        last, *others = "increment", "standard", "seasonal"
+    if problem.season <= 1:
+        del others[-1]
     first = max(problem.context_length, problem.season)
     if length - problem.horizon <= first:
         return last

@@ -3,8 +3,10 @@ r"""Coordinates in which a simple forecast is already known: ``z_i = L^{-1} (y_i
 The reference ``ŷ_i`` is zero, the level of the context window, the last value or the value one
 season ago, with a linear correction if that helps (:mod:`tsdiff.transforms.linear`). The spread
 ``L`` is one, a number per dimension, or a Cholesky factor of the shrunk covariance of recent
-residuals. In these coordinates data are close to ``N(0, I)``: noise *is* the simple forecast
-(the joint random walk, for ``"whitened"``), and a model has only to learn what it gets wrong.
+residuals; of wide data, whose windows have fewer steps than dimensions, the scales are recent and
+the correlation is that of all training data ("pooled"). In these coordinates data are close to
+``N(0, I)``: noise *is* the simple forecast (the joint random walk, for ``"whitened"``), and a
+model has only to learn what it gets wrong.
 
 Scale and correlation are those of the residuals in the context window, shrunk towards the ones
 that are typical of the training data, as a posterior mean under ``pseudo_count`` typical steps
@@ -25,7 +27,7 @@ from torch import Tensor, nn
 from tsdiff.transforms.linear import LinearCorrection
 
 Reference = Literal["zero", "level", "last", "season"]
-Spread = Literal["one", "mean", "std", "covariance"]
+Spread = Literal["one", "mean", "std", "covariance", "pooled"]
 
 SCALINGS: dict[str, tuple[Reference, Spread]] = {
     "none": ("zero", "one"),
@@ -36,9 +38,15 @@ SCALINGS: dict[str, tuple[Reference, Spread]] = {
     "whitened": ("last", "covariance"),
     "whitened_seasonal": ("season", "covariance"),
     "whitened_level": ("level", "covariance"),
+    "pooled": ("last", "pooled"),
+    "pooled_seasonal": ("season", "pooled"),
+    "pooled_level": ("level", "pooled"),
 }
 """Scalings by the names that estimators understand: (reference, spread)."""
 
+
+RESIDUAL_SPREADS: tuple[Spread, ...] = ("std", "covariance", "pooled")
+"""Spreads that are those of residuals."""
 
 _LIMIT = 6.0
 
@@ -59,7 +67,8 @@ class Frame:
     scale
         Spread per dimension, ``[B, 1, D]``.
     factor
-        Lower Cholesky factor of the residuals' correlation, ``[B, D, D]``, or None.
+        Lower Cholesky factor of the residuals' correlation, ``[B, D, D]``, or ``[1, D, D]`` where
+        all windows share one, or None.
     """
 
     level: Tensor
@@ -72,7 +81,8 @@ class Frame:
         windows, dims = self.scale.shape[0], self.scale.shape[-1]
         rows = z.reshape(windows, -1, dims)
         if self.factor is not None:
-            rows = rows @ self.factor.transpose(1, 2)
+            shared = len(self.factor) == 1
+            rows = rows @ (self.factor[0].T if shared else self.factor.mT)
         return (rows * self.scale).reshape(z.shape)
 
     def matrix(self) -> Tensor:
@@ -86,9 +96,11 @@ class Frame:
         residual = residual / self.scale
         if self.factor is None:
             return residual
-        return torch.linalg.solve_triangular(
-            self.factor, residual.transpose(1, 2), upper=False
-        ).transpose(1, 2)
+        if len(self.factor) == 1:
+            return torch.linalg.solve_triangular(
+                self.factor[0].T, residual.flatten(0, 1), upper=True, left=False
+            ).view_as(residual)
+        return torch.linalg.solve_triangular(self.factor, residual.mT, upper=False).mT
 
     @property
     def log_volume(self) -> Tensor:
@@ -121,6 +133,8 @@ class Coordinates(nn.Module):
     ----------
     typical_scale, typical_correlation
         Of the residuals over the training data, ``[D]`` and ``[D, D]``.
+    typical_factor
+        Lower Cholesky factor of the correlation, ``[D, D]``, where windows have none of their own.
     pseudo_count
         How many typical steps a window's own residuals are weighed against, ``[]``.
     centre, size
@@ -129,6 +143,7 @@ class Coordinates(nn.Module):
 
     typical_scale: Tensor
     typical_correlation: Tensor
+    typical_factor: Tensor | None
     pseudo_count: Tensor
     centre: Tensor
     size: Tensor
@@ -148,7 +163,9 @@ class Coordinates(nn.Module):
         self.linear = linear
         for name, value in (("typical_scale", 1.0), ("centre", 0.0), ("size", 1.0)):
             self.register_buffer(name, torch.full((target_dim,), value, dtype=torch.float64))
-        self.register_buffer("typical_correlation", torch.eye(target_dim, dtype=torch.float64))
+        identity = torch.eye(target_dim, dtype=torch.float64)
+        self.register_buffer("typical_correlation", identity)
+        self.register_buffer("typical_factor", identity.clone() if spread == "pooled" else None)
         self.register_buffer("pseudo_count", torch.tensor(float(target_dim), dtype=torch.float64))
 
     def limited(self, z: Tensor) -> Tensor:
@@ -158,7 +175,7 @@ class Coordinates(nn.Module):
         left alone, that one day would outweigh all others in a squared loss. Forecasts are not
         limited, nor is anything where the spread isn't one of residuals.
         """
-        return z.clamp(-_LIMIT, _LIMIT) if self.spread_kind in ("std", "covariance") else z
+        return z.clamp(-_LIMIT, _LIMIT) if self.spread_kind in RESIDUAL_SPREADS else z
 
     @property
     def reach(self) -> int:
@@ -210,6 +227,8 @@ class Coordinates(nn.Module):
         scale = torch.maximum(scale, floor)
         if self.spread_kind == "std":
             return Frame(level, scale, None)
+        if self.typical_factor is not None:
+            return Frame(level, scale, self.typical_factor.unsqueeze(0))
         # Products of unit vectors are positive semi-definite, whatever is missing.
         unit = residual / square.sqrt().clamp_min(1e-300)
         count = known.sum(1, keepdim=True).mean(-1, keepdim=True)
@@ -224,7 +243,19 @@ class Coordinates(nn.Module):
         """Set what windows are shrunk towards, and how strongly."""
         self.typical_scale.copy_(scale)
         self.typical_correlation.copy_(correlation)
+        if self.typical_factor is not None:
+            self.typical_factor.copy_(torch.linalg.cholesky(correlation))
         self.pseudo_count.fill_(pseudo_count)
+
+    def products(self, context: Tensor, observed: Tensor, features: Tensor) -> Tensor:
+        """Sums of products of residuals in units of their spread in each window, ``[D, D]``.
+
+        Arguments are those of :meth:`frame`.
+        """
+        frame = self.frame(context, observed, features)
+        residual, known = self._residuals(context, observed, features, frame.level)
+        unit = self.limited(residual / frame.scale * known).flatten(0, 1)
+        return unit.T @ unit
 
     def forward(
         self, values: Tensor, observed: Tensor, features: Tensor, frame: Frame

@@ -37,7 +37,7 @@ MAY_KNOW = {
         "_version",
     },
     "guidance": {"datasets", "decoders", "solvers", "random"},
-    "benchmark": {"datasets", "estimators", "evaluation", "random", "_version"},
+    "benchmark": {"datasets", "estimators", "evaluation", "networks", "_version"},
     "random": set(),
     "_version": set(),
 }

@@ -176,6 +176,8 @@ class Record:
     training
         ``epochs`` run, ``best_epoch`` kept (0: the untrained model), ``scaling`` and ``linear``
         found, and ``validation``: rows of what training logged. Empty for baselines.
+    notes
+        What a reader should know, such as why there is no likelihood.
     costs, machine
         What it took, and where.
     started, finished
@@ -194,6 +196,7 @@ class Record:
     pit_counts_sum: tuple[float, ...] = ()
     fans: tuple[Fan, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     costs: Costs = field(default_factory=Costs)
     machine: Machine | None = None
     started: str = ""
@@ -208,7 +211,7 @@ class Record:
 
     def result(self) -> dict[str, Any]:
         """What the same settings give again, as plain numbers and strings."""
-        content = self.to_dict()
+        content = orjson.loads(self.to_json())
         for name in ("costs", "machine", "started", "finished", "trace"):
             del content[name]
         return content
@@ -261,6 +264,7 @@ def _parts(content: Mapping[str, Any]) -> dict[str, Any]:
         "evaluation": None if evaluation is None else Evaluation.from_dict(evaluation),
         "pit_counts": tuple(content["pit_counts"]),
         "pit_counts_sum": tuple(content["pit_counts_sum"]),
+        "notes": tuple(content["notes"]),
         "fans": tuple(_fan(fan) for fan in content["fans"]),
         "costs": Costs(**(nan | costs)),
         "machine": None if machine is None else Machine(**machine),

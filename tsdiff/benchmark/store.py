@@ -25,7 +25,8 @@ class Store:
     """The records of a folder."""
 
     def __init__(self, output: str | Path) -> None:
-        self.folder = Path(output) / RUNS
+        self.output = Path(output)
+        self.folder = self.output / RUNS
 
     def path(self, key: Key, digest: str) -> Path:
         """Where the record of a run stands, or would."""

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from tsdiff._version import __version__
-from tsdiff.cli import datasets, demo, evaluate, forecast, plot, train
+from tsdiff.cli import benchmark, datasets, demo, evaluate, forecast, plot, train
 from tsdiff.cli.screen import Screen
 
 INTERRUPTED = 130
@@ -125,6 +125,7 @@ app.command("train")(train.train)
 app.command("forecast")(forecast.forecast)
 app.command("evaluate")(evaluate.evaluate)
 app.command("plot")(plot.plot)
+app.command("benchmark")(benchmark.benchmark)
 app.command("demo")(demo.demo)
 
 

@@ -170,6 +170,18 @@ class GenerativeEstimator(Estimator):
             setattr(self, name, value)
         return self
 
+    def check(self) -> None:
+        """Raise as :meth:`fit` would for parameters that make no sense, whatever the data.
+
+        Raises
+        ------
+        ValueError, TypeError
+            A parameter is out of range or of the wrong kind.
+        """
+        checks.check_parameters(self)
+        with torch.random.fork_rng(devices=[]):
+            self._decoder_around_network(2, self.hidden_size)
+
     def make_decoder(self, network: Network, target_dim: int) -> Decoder:
         """The decoder of events of ``target_dim`` dimensions around ``network``."""
         raise NotImplementedError(f"{type(self).__name__} defines no make_decoder")

@@ -1,0 +1,81 @@
+"""Configurations: what they may say, and what is told of those that say something else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.benchmark import small
+from tsdiff.benchmark.configuration import Configuration, ConfigurationError, shipped
+from tsdiff.estimators import FlowMatchingEstimator
+
+
+def test_what_is_written_is_what_is_used(tmp_path):
+    found = small.read(
+        tmp_path,
+        ('chosen = "by nobody"', 'chosen = "all."\n[models.flow.on.small]\nhidden_size = 9\n'
+         'chosen = "here."'),
+    )  # fmt: skip
+    (model,) = found.models
+    assert (found.seeds, found.num_samples, found.budget.max_epochs) == ((0,), 10, 1)
+    assert found.baselines_on(found.datasets[0]) == ("naive",)
+    assert (model.chosen, model.chosen_on["small"]) == ("all.", "here.")
+    estimator = model.make("small", 6, found.budget, seed=5)
+    assert isinstance(estimator, FlowMatchingEstimator)
+    assert (estimator.hidden_size, estimator.num_layers) == (9, 1)
+    assert (estimator.seed, estimator.max_epochs, estimator.prediction_length) == (5, 1, 6)
+    assert model.make("other", 6, found.budget, seed=5).hidden_size == 8
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_configurations_have_every_model(name):
+    found = Configuration.read(name)
+    assert {model.name for model in found.models} >= {
+        "DDPM", "SGM", "VSDM", "flow matching", "interpolant", "Schrödinger bridge", "consistency",
+    }  # fmt: skip
+    assert all("validation" in model.chosen for model in found.models)
+    assert all(d.num_windows >= 30 for d in found.datasets if "backtest" in d.protocols)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seeds = [0]", "seed = [0]", "seed: 'seed' is not known; did you mean 'seeds'"),
+        ("seeds = [0]", "seeds = [0.5]", "seeds: must be a list of integers"),
+        ("seeds = [0]", "seeds = [1, 1]", "seeds: has 1 twice"),
+        ("num_samples = 10", "num_samples = 1", "num_samples: must be an integer of at least 2"),
+        ('["naive"]', '["naiv"]', "baselines: 'naiv' is not known; did you mean 'naive'"),
+        ("max_epochs = 1", "max_epochs = 0", "budget.max_epochs: must be an integer of at least 1"),
+        ("max_epochs = 1", "max_seconds = -1", "budget.max_seconds: must be a positive number"),
+        ("max_epochs = 1", "epochs = 1", "budget.epochs: 'epochs' is not known"),
+        ('"literature"', '"litterature"', "datasets.small.protocols: 'litterature' is not known"),
+        ("dimensions = 2", "dims = 2", "datasets.small.synthetic.dims: 'dims' is not known"),
+        ('"FlowMatchingEstimator"', '"Flow"', "models.flow.estimator: 'Flow' is not known"),
+        ("hidden_size = 8", "hiden_size = 8", "models.flow.hiden_size: 'hiden_size' is not known; "
+         "did you mean 'hidden_size'"),
+        ("hidden_size = 8", "hidden_size = 0", "models.flow: hidden_size must be a positive"),
+        ("hidden_size = 8", 'path = "crooked"', "models.flow: .*'crooked'"),
+        ("hidden_size = 8", "seed = 8", "models.flow.seed: is not for models: see 'seeds'"),
+        ("hidden_size = 8", "max_epochs = 8", r"models.flow.max_epochs: .* see \[budget\]"),
+        ('chosen = "by nobody"', "chosen = 1", "models.flow.chosen: must be a text, got 1"),
+        ('chosen = "by nobody"', "[models.flow.on.big]", "models.flow.on.big: 'big' is not known"),
+        ('chosen = "by nobody"', "[models.flow.on.small]\nhidden_size = 9",
+         "models.flow.on.small.chosen: is missing"),
+        ("[budget]", "[budget", "is no TOML"),
+    ],
+)  # fmt: skip
+def test_errors_name_the_file_and_the_key(tmp_path, old, new, message):
+    with pytest.raises(ConfigurationError, match=message) as error:
+        small.read(tmp_path, (old, new))
+    assert "small.toml" in str(error.value)
+
+
+def test_unknown_data_sets_are_told(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text('[[datasets]]\nname = "exchange_rates"\n')
+    with pytest.raises(ConfigurationError, match=r"a.toml: datasets.name: .*exchange_rate"):
+        Configuration.read(path)
+
+
+def test_a_missing_file_is_told():
+    with pytest.raises(ConfigurationError, match=r"no configuration 'nothing.toml'.*quick"):
+        Configuration.read("nothing.toml")

@@ -1,0 +1,101 @@
+"""Tables: who is best, who is sure of it, and that a winning baseline is said to win."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+from dataclasses import replace
+
+import pytest
+
+from tests.benchmark.records import failed, record
+from tsdiff.benchmark.tables import costs_csv, markdown, results, scores_csv, scores_json
+from tsdiff.evaluation import Score
+
+
+def runs(shift_of_model=0.0, shift_of_baseline=2.0):
+    found = [record("random walk", s, kind="naive", shift=shift_of_baseline) for s in range(3)]
+    return found + [record("flow", s, shift=shift_of_model) for s in range(3)]
+
+
+def test_a_good_model_is_bold_and_better():
+    text = markdown(runs(), title="Title")
+    assert text.startswith("# Title\n\n## walk, literature\n\n4 windows of 3 steps, 2 dimensions")
+    assert "The best model by CRPS-sum, flow, is" in text
+    assert "better than the best baseline, random walk." in text
+    (row,) = (line for line in text.splitlines() if line.startswith("| flow"))
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    (result,) = results(runs())
+    flow = next(r for r in result.comparison.rows if r.name == "flow")
+    main = flow.scores["crps_sum_q19"]
+    assert cells[:2] == ["flow", "3"]
+    assert cells[2] == f"**{main.value:.4f} ± {main.error:.4f}**"
+    assert cells[-1].startswith("**-")
+    assert cells[-2] == "**2.2500 ± 1.0000**"
+
+
+def test_a_baseline_that_wins_is_said_to_win():
+    text = markdown(runs(shift_of_model=2.0, shift_of_baseline=0.0))
+    assert "**A baseline wins:** random walk has the lowest CRPS-sum" in text
+    assert "other windows" not in text
+
+
+def test_doubt_is_told():
+    assert "a difference that other windows may turn round" in markdown(runs(0.0, 0.0))
+
+
+def test_failures_stand_below_the_table():
+    text = markdown([*runs(), failed("flow", 3)])
+    assert "* flow, seed 3: ValueError: no" in text
+    assert "| flow | 3 |" in text
+    alone = markdown([failed()])
+    assert "* broken, seed 0: ValueError: no" in alone
+
+
+def test_order_of_runs_has_no_say():
+    found = runs()
+    text = markdown(found)
+    walk, flow = found[:3], found[3:]
+    random.shuffle(walk)
+    assert markdown([*walk, *flow]) == text or sorted(walk, key=lambda r: r.key) == found[:3]
+
+
+def test_data_sets_and_protocols_have_tables_of_their_own():
+    found = [*runs(), record("flow", protocol="backtest", windows=6), record("flow", dataset="b")]
+    assert [(r.dataset, r.protocol) for r in results(found)] == [
+        ("walk", "literature"), ("walk", "backtest"), ("b", "literature"),
+    ]  # fmt: skip
+    assert "## walk, backtest\n\n6 windows" in markdown(found)
+
+
+def test_files_have_every_score():
+    found = [*runs(), failed("flow", 3)]
+    rows = list(csv.DictReader(io.StringIO(scores_csv(found))))
+    assert len(rows) == len(json.loads(scores_json(found)))
+    assert rows[-1]["failure"] == "ValueError: no"
+    flow = {row["metric"]: row for row in rows if (row["method"], row["seed"]) == ("flow", "1")}
+    scores = found[4].evaluation.scores
+    assert set(flow) == {*scores, "crps[a]", "crps[b]"}
+    assert float(flow["crps"]["value"]) == scores["crps"].value
+    assert flow["crps[b]"]["value"] == ""
+    costs = list(csv.DictReader(io.StringIO(costs_csv(found))))
+    assert costs[0]["training_seconds"] == "1.5"
+    assert costs[0]["sampling_seconds"] == ""
+
+
+def test_point_forecasts_have_no_coverage():
+    point = record("last value", kind="naive")
+    scores = {name: Score(s.value, 0.0) for name, s in point.evaluation.scores.items()}
+    point = replace(point, evaluation=replace(point.evaluation, scores=scores))
+    text = markdown([point, *runs()])
+    (row,) = (line for line in text.splitlines() if line.startswith("| last value"))
+    # Monte-Carlo error, coverage, PIT, NLL, and a difference from itself.
+    assert row.count("| – ") == 5
+
+
+def test_nothing_is_said_of_no_records():
+    assert markdown([]).strip() == ""
+    with pytest.raises(ValueError, match="nothing to compare"):
+        _ = results([failed()])[0].comparison

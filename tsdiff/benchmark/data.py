@@ -1,0 +1,147 @@
+"""The data of a benchmark: what is trained on, and which windows are scored.
+
+``literature``
+    The data set's own test windows; everything before them may be learned from.
+``backtest``
+    As many rolling windows as wanted that *end before* the first test window. They are more, so
+    that differences have narrower intervals; what is learned from ends before the first of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tsdiff.datasets import (
+    DataEntry,
+    DataError,
+    DownloadError,
+    SeasonalVAR,
+    get_dataset,
+    rolling_windows,
+    truncate,
+)
+from tsdiff.datasets.businessdays import business_day_periods
+
+__all__ = ["PROTOCOLS", "DatasetSpec", "Missing", "Synthetic", "Task", "load"]
+
+PROTOCOLS = ("literature", "backtest")
+
+
+class Missing(Exception):
+    """A data set can't be had here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """An hourly Gaussian vector autoregression around seasons, whose dimensions are free."""
+
+    dimensions: int = 8
+    length: int = 4000
+    num_test_windows: int = 7
+    prediction_length: int = 24
+    seed: int = 2024
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set of a benchmark, as its configuration names it."""
+
+    name: str
+    protocols: tuple[str, ...] = PROTOCOLS
+    num_windows: int = 30
+    baselines: tuple[str, ...] | None = None
+    likelihood: bool = True
+    synthetic: Synthetic | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a run learns from and is scored on.
+
+    Attributes
+    ----------
+    train
+        Entries to learn from.
+    windows
+        Entries whose last ``prediction_length`` steps are forecast, none of them in ``train``.
+    """
+
+    train: list[DataEntry]
+    windows: list[DataEntry]
+    freq: str
+    prediction_length: int
+    dimension_names: tuple[str, ...]
+
+    @property
+    def target_dim(self) -> int:
+        """Number of dimensions."""
+        return len(self.dimension_names)
+
+    def fingerprint(self) -> str:
+        """Hash of all values, so that other data never pass for these."""
+        digest = hashlib.sha256()
+        for entry in (*self.train, self.windows[-1]):
+            digest.update(f"{entry['start']} {self.freq} {self.dimension_names}".encode())
+            digest.update(np.ascontiguousarray(entry["target"], dtype=np.float64).tobytes())
+        ends = [window["target"].shape[1] for window in self.windows]
+        digest.update(f"{ends} {self.prediction_length}".encode())
+        return digest.hexdigest()
+
+
+def load(spec: DatasetSpec, protocol: str) -> Task:
+    """The task of a data set under a protocol.
+
+    Raises
+    ------
+    Missing
+        The archive can't be had.
+    DataError
+        The series are too short for so many windows.
+    """
+    if spec.synthetic is not None:
+        task = _synthetic(spec.name, spec.synthetic)
+    else:
+        try:
+            data = get_dataset(spec.name, progress=False)
+        except DownloadError as error:
+            raise Missing(str(error)) from error
+        facts = data.metadata
+        task = Task(
+            data.train, data.test, facts.freq, facts.prediction_length, facts.dimension_names
+        )
+    return task if protocol == "literature" else _earlier(task, spec)
+
+
+def _earlier(task: Task, spec: DatasetSpec) -> Task:
+    """The same series up to its first test window, whose last windows are now scored."""
+    reach = spec.num_windows * task.prediction_length
+    shortest = min(entry["target"].shape[1] for entry in task.train)
+    if shortest < 2 * reach:
+        raise DataError(
+            f"{spec.name}: {spec.num_windows} windows of {task.prediction_length} steps would take "
+            f"more than half of the {shortest} steps before its test windows; ask for fewer"
+        )
+    windows = rolling_windows(task.train, task.prediction_length, spec.num_windows)
+    train = [truncate(entry, entry["target"].shape[1] - reach) for entry in task.train]
+    return Task(train, windows, task.freq, task.prediction_length, task.dimension_names)
+
+
+def _synthetic(name: str, options: Synthetic) -> Task:
+    law = SeasonalVAR.from_seed(options.seed, options.dimensions)
+    horizon, count = options.prediction_length, options.num_test_windows
+    series = law.sample(options.length + horizon * count, seed=options.seed + 1)
+    names = tuple(str(dim) for dim in range(options.dimensions))
+    series = {**series, "item_id": name, "dimension_names": list(names)}
+    windows = rolling_windows([series], horizon, count)
+    return Task([truncate(series, options.length)], windows, "h", horizon, names)
+
+
+@business_day_periods()
+def first_step(window: DataEntry, prediction_length: int) -> pd.Timestamp:
+    """Time of the first step that is forecast."""
+    start = window["start"] + (window["target"].shape[1] - prediction_length)
+    return start.to_timestamp()

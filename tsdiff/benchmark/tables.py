@@ -1,0 +1,293 @@
+"""Tables of records: scores over seeds, beside baselines, and whether differences would last.
+
+A table for each data set and protocol. Costs stand in files of their own: what the same settings
+give again is in the one table, what the machine had to do with is in the other.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tsdiff.benchmark.record import Record
+from tsdiff.evaluation import Comparison, Significance, compare
+
+__all__ = ["Result", "costs_csv", "markdown", "results", "scores_csv", "scores_json"]
+
+MAIN = "crps_sum_q19"
+COLUMNS = {
+    "crps_sum_q19": "CRPS-sum (19 quantiles)",
+    "crps": "CRPS",
+    "energy_score": "energy score",
+    "variogram_score": "variogram score",
+    "coverage_80": "80 % covers",
+    "pit_error": "PIT error",
+    "nrmse": "NRMSE",
+    "nll": "NLL",
+}
+_OF_LAWS = ("coverage", "pit")  # a point has none
+_YARDSTICKS = {"pit_error": "pit_error_calibrated"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of all methods on one data set under one protocol.
+
+    ``methods`` are the names of those with a result, models after baselines; ``failed`` are records
+    of runs without one.
+    """
+
+    dataset: str
+    protocol: str
+    records: tuple[Record, ...]
+
+    @property
+    def good(self) -> tuple[Record, ...]:
+        """Runs with a result."""
+        return tuple(record for record in self.records if not record.failed)
+
+    @property
+    def failed(self) -> tuple[Record, ...]:
+        """Runs without one."""
+        return tuple(record for record in self.records if record.failed)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Kind of each method."""
+        return {record.key.method: record.kind for record in self.records}
+
+    @property
+    def comparison(self) -> Comparison:
+        """Methods side by side; ``ValueError`` if no run has a result."""
+        return compare(r.evaluation for r in self.good if r.evaluation is not None)
+
+    def best_baseline(self, metric: str = MAIN) -> str | None:
+        """Name of the baseline with the lowest score."""
+        return self._best(metric, of_models=False)
+
+    def best_model(self, metric: str = MAIN) -> str | None:
+        """Name of the model with the lowest score."""
+        return self._best(metric, of_models=True)
+
+    def significance(self, metric: str = MAIN) -> Significance | None:
+        """Methods against the best baseline; None where there is nothing to compare."""
+        against = self.best_baseline(metric)
+        comparison = self.comparison
+        if against is None or len(comparison.rows) < 2 or self._windows() < 2:
+            return None
+        return comparison.significance(metric, against=against)
+
+    def _windows(self) -> int:
+        return self.comparison.evaluations[0].num_windows
+
+    def _best(self, metric: str, *, of_models: bool) -> str | None:
+        rows = [
+            row
+            for row in (self.comparison.rows if self.good else [])
+            if (self.kinds[row.name] == "model") == of_models
+            and np.isfinite(row.scores[metric].value)
+        ]
+        return min(rows, key=lambda row: row.scores[metric].value).name if rows else None
+
+
+def results(records: Iterable[Record]) -> list[Result]:
+    """Records by data set and protocol, in the order in which these first appear."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.key.dataset, record.key.protocol), []).append(record)
+    return [Result(*place, tuple(group)) for place, group in groups.items()]
+
+
+def markdown(records: Iterable[Record], *, title: str = "", level: int = 2) -> str:
+    """Tables of all results as Markdown, under headings of that level."""
+    parts = [f"{'#' * (level - 1)} {title}"] if title else []
+    parts += [_section(result, level) for result in results(records)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(result: Result, level: int) -> str:
+    parts = [f"{'#' * level} {result.dataset}, {result.protocol}"]
+    if result.good:
+        first = result.comparison.evaluations[0]
+        parts.append(
+            f"{first.num_windows} windows of {first.prediction_length} steps, {first.target_dim} "
+            f"dimensions, {first.num_samples} samples."
+        )
+        parts += [_table(result), _legend(result), _verdict(result)]
+    parts += [_failures(result.failed)] if result.failed else []
+    return "\n\n".join(part for part in parts if part)
+
+
+def _table(result: Result) -> str:
+    comparison, significance = result.comparison, result.significance()
+    shown = [m for m in COLUMNS if any(np.isfinite(r.scores[m].value) for r in comparison.rows)]
+    against = result.best_baseline()
+    titles = ["method", "seeds", COLUMNS[MAIN], "Monte-Carlo error"]
+    titles += [COLUMNS[metric] for metric in shown if metric != MAIN]
+    titles += ["less the best baseline's" if significance else ""]
+    lines = ["| " + " | ".join(t for t in titles if t) + " |"]
+    lines.append("|---" + "|--:" * (sum(map(bool, titles)) - 1) + "|")
+    best = {metric: comparison.best(metric) for metric in shown}
+    for row in comparison.rows:
+        cells = [row.name.replace("|", "\\|"), str(row.num_seeds)]
+        for metric in [MAIN, *(m for m in shown if m != MAIN)]:
+            text = _cell(comparison, row.name, metric, row.num_seeds)
+            cells.append(f"**{text}**" if row.name in best[metric] and text != "–" else text)
+            if metric == MAIN:
+                cells.append(_error(_monte_carlo(comparison, row.name, metric)))
+        if significance:
+            cells.append("–" if row.name == against else _difference(significance, row.name))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(comparison: Comparison, name: str, metric: str, seeds: int) -> str:
+    values = [e[metric].value for e in comparison.evaluations if e.name == name]
+    mean = float(np.mean(values))
+    if not np.isfinite(mean):
+        return "–"
+    if metric.startswith(_OF_LAWS) and _is_point(comparison, name):
+        return "–"
+    text = _number(metric, mean)
+    spread = float(np.std(values, ddof=1)) if seeds > 1 else 0.0
+    if spread > 1e-9 * abs(mean):
+        text += f" ± {_number(metric, spread, like=mean)}"
+    if metric in _YARDSTICKS:
+        yardstick = _YARDSTICKS[metric]
+        expected = [
+            e[yardstick].value
+            for e in comparison.evaluations
+            if e.name == name and yardstick in e.scores
+        ]
+        text += f" ({_number(metric, float(np.mean(expected)))})" if expected else ""
+    return text
+
+
+def _is_point(comparison: Comparison, name: str) -> bool:
+    """Whether all samples of a method are one."""
+    return not any(e[MAIN].is_random for e in comparison.evaluations if e.name == name)
+
+
+def _monte_carlo(comparison: Comparison, name: str, metric: str) -> float:
+    """Root mean square over seeds: the Monte-Carlo error of a single run."""
+    errors = [e[metric].error for e in comparison.evaluations if e.name == name]
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def _difference(significance: Significance, name: str) -> str:
+    found = significance[name]
+    text = f"{found.value:+.2g} ({found.lower:+.2g} … {found.upper:+.2g})"
+    return f"**{text}**" if found.is_significant else text
+
+
+def _legend(result: Result) -> str:
+    seeds = max(row.num_seeds for row in result.comparison.rows)
+    parts = ["Lower is better; coverage: closer to 80 %; best in bold."]
+    if seeds > 1:
+        parts.append("Mean ± standard deviation over seeds.")
+    parts.append("Monte-Carlo error: of a single run, from drawing so many samples.")
+    parts.append("PIT error in brackets: what a calibrated forecast of this size would have.")
+    if result.significance():
+        parts.append(
+            f"Last column: difference of CRPS-sum from {result.best_baseline()}, with its 95 % "
+            "interval by a paired bootstrap over windows and seeds, bold where it leaves out zero."
+        )
+    return " ".join(parts)
+
+
+def _verdict(result: Result) -> str:
+    """A sentence on models and baselines, above all where a baseline wins."""
+    baseline, model = result.best_baseline(), result.best_model()
+    if baseline is None or model is None:
+        return ""
+    rows = {row.name: row.scores[MAIN].value for row in result.comparison.rows}
+    significance = result.significance()
+    sure = significance is not None and significance[model].is_significant
+    doubt = "" if sure else ", a difference that other windows may turn round"
+    share = abs(rows[model] / rows[baseline] - 1) if rows[baseline] else float("nan")
+    if rows[baseline] < rows[model]:
+        return (
+            f"**A baseline wins:** {baseline} has the lowest CRPS-sum; the best model, {model}, is "
+            f"{100 * share:.1f} % worse{doubt}."
+        )
+    return (
+        f"The best model by CRPS-sum, {model}, is {100 * share:.1f} % better than the best "
+        f"baseline, {baseline}{doubt}."
+    )
+
+
+def _failures(failed: Sequence[Record]) -> str:
+    lines = [
+        f"* {record.key.method}, seed {record.key.seed}: {record.error}".replace("|", "\\|")
+        for record in failed
+    ]
+    return "\n".join(["Without a result (tried again by the next start):", "", *lines])
+
+
+def _number(metric: str, value: float, like: float | None = None) -> str:
+    if metric.startswith("coverage"):
+        return f"{100 * value:.0f} %" if like is None else f"{100 * value:.0f}"
+    size = abs(value if like is None else like)
+    return f"{value:.4f}" if size < 10 else f"{value:.5g}" if like is None else f"{value:.2g}"
+
+
+def _error(value: float) -> str:
+    return f"{value:.4f}" if value >= 5e-5 else f"{value:.1g}" if value > 1e-15 else "–"
+
+
+def _rows(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """One row for each run and score, those of single dimensions among them."""
+    rows = []
+    for record in records:
+        where = {**asdict(record.key), "kind": record.kind}
+        if record.evaluation is None:
+            rows.append({**where, "metric": "", "value": None, "error": None})
+            rows[-1]["failure"] = record.error
+            continue
+        for metric, score in record.evaluation.scores.items():
+            rows.append({**where, "metric": metric, "value": score.value, "error": score.error})
+        for name, value in record.crps_per_dimension.items():
+            rows.append({**where, "metric": f"crps[{name}]", "value": value, "error": None})
+    return rows
+
+
+def scores_csv(records: Iterable[Record]) -> str:
+    """Every score of every run as CSV, a row each; ``failure`` where there is none."""
+    fields = ("dataset", "protocol", "method", "seed", "kind", "metric", "value", "error")
+    return _csv((*fields, "failure"), _rows(records))
+
+
+def scores_json(records: Iterable[Record]) -> str:
+    """The same rows as JSON."""
+    return orjson.dumps(_rows(records), option=orjson.OPT_INDENT_2).decode() + "\n"
+
+
+def costs_csv(records: Iterable[Record]) -> str:
+    """What every run took, as CSV."""
+    rows = [
+        {
+            **asdict(record.key),
+            "kind": record.kind,
+            **asdict(record.costs),
+            "threads": record.machine.threads if record.machine else None,
+            "cpu": record.machine.cpu if record.machine else None,
+            "accelerator": record.machine.accelerator if record.machine else None,
+        }
+        for record in records
+    ]
+    return _csv(tuple(rows[0]) if rows else (), rows)
+
+
+def _csv(fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: "" if v is None or v != v else v for k, v in row.items()})
+    return text.getvalue()

@@ -114,7 +114,10 @@ class TrainingModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         options = self._options
         optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+            self.model.parameters(),
+            lr=options.learning_rate,
+            weight_decay=options.weight_decay,
+            fused=True,
         )
         total = options.max_epochs * options.num_batches_per_epoch
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, WarmCosine(total))

@@ -16,10 +16,11 @@ import torch
 from pytorch_lightning.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     ModelCheckpoint,
+    WeightAveraging,
 )
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from tsdiff.estimators.lightning_module import (
@@ -153,7 +154,9 @@ def _trainer(
     checkpoints = [keep(BEST, MONITOR)] if validation is not None else []
     checkpoints.append(keep(LAST, None))
     # Buffers are state, not weights: an average of two bases is no basis.
-    averaging = EMAWeightAveraging(use_buffers=False, decay=options.ema_decay)
+    averaging = WeightAveraging(
+        use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay)
+    )
     callbacks: list[Callback] = [averaging, *checkpoints]
     if validation is not None:
         patience = EarlyStopping(MONITOR, patience=options.patience, check_on_train_epoch_end=True)

@@ -50,7 +50,7 @@ class Peer:
         versions = {"gluonts": gluonts.__version__, "torch": torch.__version__}
         return versions | {"numpy": np.__version__, "pandas": pd.__version__}
 
-    def train(self, updates: int, seed: int) -> dict:
+    def train(self, updates: int, epochs: int, seed: int) -> dict:
         """Train anew; seconds in all, and from each step's beginning to the next's."""
         setup, freq = self.setup, self.setup["freq"]
         torch.manual_seed(seed)
@@ -71,8 +71,8 @@ class Peer:
             beta_schedule="linear",
             trainer=Trainer(
                 device="cpu",
-                epochs=setup["epochs"],
-                num_batches_per_epoch=updates // setup["epochs"],
+                epochs=epochs,
+                num_batches_per_epoch=updates // epochs,
                 batch_size=setup["batch_size"],
                 learning_rate=1e-3,
             ),

@@ -54,7 +54,7 @@ class Peer:
         """Train anew; seconds in all, and from each step's beginning to the next's."""
         setup, freq = self.setup, self.setup["freq"]
         torch.manual_seed(seed)
-        np.random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - the library draws its windows so
         dims = len(self.train_data[0]["target"])
         lags = lags_for_fourier_time_features_from_frequency(freq)
         calendar = sum(

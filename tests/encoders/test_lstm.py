@@ -66,3 +66,31 @@ def test_states_are_repeated_in_the_order_of_rows() -> None:
 def test_dropout_acts_between_layers_only() -> None:
     assert encoder(num_layers=1, dropout=0.5).lstm.dropout == 0.0
     assert encoder(num_layers=2, dropout=0.5).lstm.dropout == 0.5
+
+
+@pytest.mark.parametrize("split", [1, 90])
+def test_an_input_in_two_parts_is_the_input(split: int) -> None:
+    """Narrow first parts are joined with the rest, wide ones projected by themselves."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LSTMEncoder(100, hidden_size=7, num_layers=2).double()
+    x = torch.randn(4, 9, 100, dtype=torch.float64, generator=seeded(2))
+    beside = x[..., split:].clone().requires_grad_()
+    whole = x.clone().requires_grad_()
+    together, state = model.encode(whole)
+    (together.square().sum() + state[1][0].sum()).backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    parted, their_state = model.encode(x[..., :split], beside)
+    torch.testing.assert_close(parted, together)
+    torch.testing.assert_close(their_state, state)
+    (parted.square().sum() + their_state[1][0].sum()).backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name])
+    torch.testing.assert_close(beside.grad, whole.grad[..., split:])
+    further = torch.randn(4, 1, 100, dtype=torch.float64, generator=seeded(3))
+    one, two = (
+        model.step(further, state),
+        model.step(further[..., :split], state, further[..., split:]),
+    )
+    torch.testing.assert_close(two, one)

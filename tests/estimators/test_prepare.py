@@ -108,6 +108,27 @@ def test_wide_data_share_the_correlation_of_all_training_data() -> None:
     np.testing.assert_allclose(rows.T @ rows / len(rows), np.eye(20), atol=0.2)
 
 
+@pytest.mark.parametrize("linear", ["none", "all"])
+@pytest.mark.parametrize("scaling", ["whitened", "pooled", "seasonal", "whitened_level", "mean"])
+def test_windows_with_their_residuals_are_the_windows(scaling: str, linear: str) -> None:
+    """Two series, one shorter than a window and one with gaps."""
+    longer = random_walk(150)
+    longer[1, 20:50] = np.nan
+    entries = [entry(random_walk(16, seed=1)), entry(longer)]
+    estimator = FlowMatchingEstimator(**SMALL, scaling=scaling, linear=linear)
+    model = estimator.build_model(_facts(entries, scaling=scaling, linear=linear)).double()
+    series = load_series(entries, "D", 0)
+    sampler = WindowSampler(series, model.past_length, 4)
+    prepare.fit_statistics(model, series, sampler, seed=0)
+    which = torch.arange(len(sampler))
+    before = sampler.take(which)
+    model.keep_residuals(sampler)
+    after = sampler.take(which)
+    assert (after.plain is None) == (scaling == "whitened_level")
+    for one, two in zip(model._teacher_forced(before), model._teacher_forced(after), strict=True):
+        torch.testing.assert_close(two, one)
+
+
 def test_training_does_not_see_a_value_before_its_time() -> None:
     """Contexts of a step's event are functions of earlier steps alone, linear part included."""
     entries = [entry(random_walk(80))]

@@ -324,6 +324,7 @@ class GenerativeEstimator(Estimator):
                 progress=progress,
             )
 
+        model.keep_residuals(sampler)
         folder = None if checkpoint_dir is None else Path(checkpoint_dir)
         history = self._train(model, run, folder)
         return self._predictor(model, history)

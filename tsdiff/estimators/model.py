@@ -16,7 +16,16 @@ from tsdiff.encoders.lstm import repeat_state
 from tsdiff.guidance.sampler import Affine
 from tsdiff.guidance.steering import Steering
 from tsdiff.solvers import Solver
-from tsdiff.transforms import SCALINGS, Coordinates, Frame, InputLayer, LinearCorrection, Window
+from tsdiff.transforms import (
+    SCALINGS,
+    Coordinates,
+    Frame,
+    InputLayer,
+    LinearCorrection,
+    Plain,
+    Window,
+    WindowSampler,
+)
 from tsdiff.transforms.linear import Structure
 
 
@@ -198,11 +207,11 @@ class ForecastModel(nn.Module):
         features = self._features(window)
         z, known, frame = self._residuals(window, features)
         past_values = window.target[:, self.coordinates.reach :]
-        past_signals = self.coordinates.signals(z, past_values, known)
+        past_signals = self.coordinates.signals(z, past_values, known, self._dtype)
         static = self._static(window, frame)
 
         past_inputs = self._unrolled(past_signals, features[:, : window.target.shape[1]], static)
-        _, state = self.encoder.encode(past_inputs[:, -context_length:])
+        _, state = self.encoder.encode(*(part[:, -context_length:] for part in past_inputs))
         state = repeat_state(state, num_samples)
         static = static.repeat_interleave(num_samples, dim=0)
 
@@ -226,7 +235,8 @@ class ForecastModel(nn.Module):
         for step in range(steps):
             here = at(step - steps, [], features)
             lagged = self.inputs.lagged(partial(signal_at, signals, step))
-            context, state = self.encoder.step(self.inputs(lagged, here, static), state)
+            beside = self.inputs.beside(here, static)
+            context, state = self.encoder.step(lagged, state, beside)
 
             leave = partial(
                 self.coordinates.inverse,
@@ -240,7 +250,7 @@ class ForecastModel(nn.Module):
             else:
                 z, value = self._steered(steering, step, context, leave, frame, sampler)
             values.append(value)
-            signals.append(self.coordinates.signals(z, value, torch.ones_like(value)))
+            signals.append(self.coordinates.signals(z, value, torch.ones_like(value), self._dtype))
             if steering is not None and (rows := steering.survivors()) is not None:
                 state = state[0][:, rows], state[1][:, rows]
                 values, signals = [v[rows] for v in values], [s[rows] for s in signals]
@@ -313,25 +323,33 @@ class ForecastModel(nn.Module):
         """Contexts, events and masks of all future steps, ``[B · T, 1, ·]`` each."""
         horizon = self.facts.prediction_length
         features = self._features(window)
-        z, known, frame = self._residuals(window, features)
+        z, known, frame = self._residuals(window, features, self._dtype)
         values = window.target[:, self.coordinates.reach :]
-        signals = self.coordinates.signals(z, values, known)
+        signals = self.coordinates.signals(z, values, known, self._dtype)
         inputs = self._unrolled(signals, features, self._static(window, frame))
-        contexts, _ = self.encoder.encode(inputs)
+        contexts, _ = self.encoder.encode(*inputs)
         dtype = contexts.dtype
         z = z[:, -horizon:]
         events = _rows((self.coordinates.limited(z) if limited else z).to(dtype))
         seen = _rows(known[:, -horizon:].to(dtype))
         return _rows(contexts[:, -horizon:]), self.decoder.complete(events, seen), seen
 
-    def _unrolled(self, signals: Tensor, features: Tensor, static: Tensor) -> Tensor:
-        """Encoder inputs of all steps whose lags are there, ``[B, W - max(lags), I]``."""
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What the networks compute in."""
+        return self.inputs.dimension_embedding.dtype
+
+    def _unrolled(self, signals: Tensor, features: Tensor, static: Tensor) -> tuple[Tensor, Tensor]:
+        """Both parts of the encoder's inputs, of all steps whose lags are there.
+
+        Each is ``[B, W - max(lags), ·]``: lagged signals, and what stands beside them.
+        """
         furthest = max(self.facts.lags)
         length = signals.shape[1] - furthest
         lagged = self.inputs.lagged(
             lambda lag: signals[:, furthest - lag : furthest - lag + length]
         )
-        return self.inputs(lagged, features[:, -length:], static)
+        return lagged, self.inputs.beside(features[:, -length:], static)
 
     def frame(self, window: Window) -> Frame:
         """The coordinates that the context of each window fixes."""
@@ -342,7 +360,12 @@ class ForecastModel(nn.Module):
         return self.coordinates.products(*self._contexts(window, self._features(window)))
 
     def _frame(self, window: Window, features: Tensor) -> Frame:
-        return self.coordinates.frame(*self._contexts(window, features))
+        plain = window.plain
+        if plain is not None:
+            first = self.past_length - self.facts.context_length - self.coordinates.reach
+            last = self.past_length - self.coordinates.reach
+            plain = Plain(*(tensor[:, first:last] for tensor in plain))
+        return self.coordinates.frame(*self._contexts(window, features), plain)
 
     def _contexts(self, window: Window, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (
@@ -351,11 +374,34 @@ class ForecastModel(nn.Module):
             self._context(features),
         )
 
-    def _residuals(self, window: Window, features: Tensor) -> tuple[Tensor, Tensor, Frame]:
+    def _residuals(
+        self, window: Window, features: Tensor, dtype: torch.dtype = torch.float64
+    ) -> tuple[Tensor, Tensor, Frame]:
         """Whitened residuals, their mask, and the frame that the context fixes."""
-        frame = self._frame(window, features)
         features = features[:, : window.target.shape[1]]
-        return *self.coordinates(window.target, window.observed, features, frame), frame
+        frame = self._frame(window, features)
+        return *self.coordinates(
+            window.target, window.observed, features, frame, window.plain, dtype
+        ), frame
+
+    def keep_residuals(self, sampler: WindowSampler) -> None:
+        """Compute the residuals of all training data once, where they are the same in any window.
+
+        Windows that ``sampler`` takes from then on come with theirs. The coordinates must be
+        final.
+        """
+        if self.coordinates.reference != "level":
+            sampler.keep(self._plain_residuals, self.coordinates.reach)
+
+    @torch.no_grad()
+    def _plain_residuals(self, target: Tensor, observed: Tensor, features: Tensor) -> Plain:
+        """Residuals of a whole series as they are before whitening, and their mask."""
+        device = self.feature_mean.device
+        values, seen = target.to(device).unsqueeze(0), observed.to(device).unsqueeze(0)
+        standard = (features.to(device) - self.feature_mean) / self.feature_std
+        level = torch.zeros_like(values[:, :1])
+        residual, known = self.coordinates.residuals(values, seen, standard.unsqueeze(0), level)
+        return Plain(residual[0].cpu(), known[0].cpu())
 
     def _context(self, tensor: Tensor) -> Tensor:
         """The context of ``[B, P (+ T), ·]``, with what the reference reaches back to."""

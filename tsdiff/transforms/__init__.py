@@ -7,7 +7,7 @@ from tsdiff.transforms.inputs import InputLayer
 from tsdiff.transforms.lags import default_context_length, default_lags, season_length
 from tsdiff.transforms.linear import LinearCorrection
 from tsdiff.transforms.series import Series, load_series
-from tsdiff.transforms.windows import Window, WindowSampler, forecast_windows
+from tsdiff.transforms.windows import Plain, Window, WindowSampler, forecast_windows
 
 __all__ = [
     "LINEAR",
@@ -16,6 +16,7 @@ __all__ = [
     "Frame",
     "InputLayer",
     "LinearCorrection",
+    "Plain",
     "Series",
     "Window",
     "WindowSampler",

@@ -91,15 +91,15 @@ class Frame:
             return torch.diag_embed(self.scale.squeeze(1))
         return self.scale.mT * self.factor
 
-    def whiten(self, residual: Tensor) -> Tensor:
-        """``L^{-1} r`` for ``r [B, W, D]``."""
+    def whiten(self, residual: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        """``L^{-1} r`` for ``r [B, W, D]``; a shared factor is solved for in ``dtype``."""
         residual = residual / self.scale
         if self.factor is None:
             return residual
         if len(self.factor) == 1:
-            return torch.linalg.solve_triangular(
-                self.factor[0].T, residual.flatten(0, 1), upper=True, left=False
-            ).view_as(residual)
+            rows, factor = residual.to(dtype).flatten(0, 1), self.factor[0].to(dtype)
+            white = torch.linalg.solve_triangular(factor.T, rows, upper=True, left=False)
+            return white.view_as(residual)
         return torch.linalg.solve_triangular(self.factor, residual.mT, upper=False).mT
 
     @property
@@ -192,7 +192,13 @@ class Coordinates(nn.Module):
         """
         return 2 if self.reference == "season" else 1
 
-    def frame(self, context: Tensor, observed: Tensor, features: Tensor) -> Frame:
+    def frame(
+        self,
+        context: Tensor,
+        observed: Tensor,
+        features: Tensor,
+        plain: tuple[Tensor, Tensor] | None = None,
+    ) -> Frame:
         """Fit the coordinates to context windows.
 
         Parameters
@@ -203,6 +209,8 @@ class Coordinates(nn.Module):
             1 where a value was observed, 0 where it was filled in; same shape.
         features
             ``[B, reach + C, F]``.
+        plain
+            :meth:`residuals` of the context, if they are known.
         """
         weight, values = observed[:, self.reach :], context[:, self.reach :]
         count = weight.sum(1, keepdim=True)
@@ -218,8 +226,7 @@ class Coordinates(nn.Module):
                 level, torch.maximum(size, torch.maximum(floor, 1e-3 * self.typical_scale)), None
             )
 
-        residual, known = self._residuals(context, observed, features, level)
-        residual = residual * known
+        residual, known = plain or self.residuals(context, observed, features, level)
         prior = self.pseudo_count
         total = known.sum(1, keepdim=True) + prior
         square = residual.square().sum(1, keepdim=True)
@@ -253,12 +260,18 @@ class Coordinates(nn.Module):
         Arguments are those of :meth:`frame`.
         """
         frame = self.frame(context, observed, features)
-        residual, known = self._residuals(context, observed, features, frame.level)
-        unit = self.limited(residual / frame.scale * known).flatten(0, 1)
+        residual, _ = self.residuals(context, observed, features, frame.level)
+        unit = self.limited(residual / frame.scale).flatten(0, 1)
         return unit.T @ unit
 
     def forward(
-        self, values: Tensor, observed: Tensor, features: Tensor, frame: Frame
+        self,
+        values: Tensor,
+        observed: Tensor,
+        features: Tensor,
+        frame: Frame,
+        plain: tuple[Tensor, Tensor] | None = None,
+        dtype: torch.dtype = torch.float64,
     ) -> tuple[Tensor, Tensor]:
         """Whitened residuals of all but the first ``reach`` steps.
 
@@ -266,6 +279,10 @@ class Coordinates(nn.Module):
         ----------
         values, observed, features
             ``[B, reach + W, ·]``.
+        plain
+            :meth:`residuals` of these, if they are known.
+        dtype
+            What a correlation that all windows share is whitened in; it is well conditioned.
 
         Returns
         -------
@@ -273,11 +290,8 @@ class Coordinates(nn.Module):
             ``[B, W, D]`` each; ``known`` is 1 where value and reference were both observed,
             and ``z`` is 0 where it is 0, so that filled-in values can't be seen.
         """
-        residual, known = self._residuals(values, observed, features, frame.level)
-        if frame.factor is not None:
-            # Whitening mixes dimensions: an unknown residual counts as its expectation, zero.
-            residual = residual * known
-        return frame.whiten(residual) * known, known
+        residual, known = plain or self.residuals(values, observed, features, frame.level)
+        return frame.whiten(residual, dtype) * known, known
 
     def inverse(
         self, z: Tensor, frame: Frame, value_at: Callable[[int], Tensor], features: Tensor
@@ -324,22 +338,31 @@ class Coordinates(nn.Module):
         origin = level if self.reference == "level" else self.centre
         return lambda lag: (value_at(lag) - origin) / self.size
 
-    def signals(self, z: Tensor, values: Tensor, known: Tensor) -> Tensor:
+    def signals(
+        self, z: Tensor, values: Tensor, known: Tensor, dtype: torch.dtype = torch.float64
+    ) -> Tensor:
         """What an encoder may see of past steps, ``[R, W, num_signals · D]``.
 
         Parameters
         ----------
         z, values, known
             Residuals, values and their mask, ``[R, W, D]`` each.
+        dtype
+            Of the result.
         """
-        z = self.limited(z)
+        z = self.limited(z).to(dtype)
         if self.num_signals == 1:
             return z
-        return torch.cat([z, (values - self.centre) / self.size * known], dim=-1)
+        standing = (values - self.centre) / self.size * known
+        return torch.cat([z, standing.to(dtype)], dim=-1)
 
-    def _residuals(
+    def residuals(
         self, values: Tensor, observed: Tensor, features: Tensor, level: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Residuals before whitening, and their mask, of all but the first ``reach`` steps.
+
+        Of ``level [B, 1, D]`` they are a function for the reference "level" alone.
+        """
         reach, steps = self.reach, values.shape[1] - self.reach
 
         def back(tensor: Tensor, lag: int) -> Tensor:
@@ -348,4 +371,5 @@ class Coordinates(nn.Module):
         reference = self.reference_at(lambda lag: back(values, lag), back(features, 0), level)
         known = back(observed, 0) * back(observed, reference_reach(self.reference, self.season))
         now = back(values, 0)
-        return (now if reference is None else now - reference), known
+        # Whitening mixes dimensions: an unknown residual counts as its expectation, zero.
+        return (now if reference is None else now - reference) * known, known

@@ -94,5 +94,10 @@ class InputLayer(nn.Module):
 
     def forward(self, lagged: Tensor, features: Tensor, static: Tensor) -> Tensor:
         """``[B, L, ·]``, ``[B, L, F]`` and ``[B, 1, static_dim]`` to ``[B, L, output_dim]``."""
-        static = static.expand(-1, lagged.shape[1], -1)
-        return torch.cat([lagged.to(static.dtype), features.to(static.dtype), static], dim=-1)
+        beside = self.beside(features, static)
+        return torch.cat([lagged.to(beside.dtype), beside], dim=-1)
+
+    def beside(self, features: Tensor, static: Tensor) -> Tensor:
+        """All but the lagged signals: ``[B, L, F]`` and ``[B, 1, static_dim]``, joined."""
+        static = static.expand(-1, features.shape[1], -1)
+        return torch.cat([features.to(static.dtype), static], dim=-1)

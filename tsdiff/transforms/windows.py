@@ -7,14 +7,25 @@ fancy index into them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tsdiff.transforms.series import Series
+
+
+class Plain(NamedTuple):
+    """Residuals before whitening and their mask, which follow from data and reference alone.
+
+    ``[..., D]`` float64 each, of all steps but the first that a reference doesn't reach to.
+    """
+
+    residual: Tensor
+    known: Tensor
 
 
 class Window(NamedTuple):
@@ -29,6 +40,8 @@ class Window(NamedTuple):
         ``[B, P + H, F]`` float32, H the horizon.
     static_real, static_cat
         ``[B, S]`` float32 and ``[B, C]`` int64.
+    plain
+        ``[B, P + T - reach, D]``, where they are known already.
     """
 
     target: Tensor
@@ -36,9 +49,12 @@ class Window(NamedTuple):
     features: Tensor
     static_real: Tensor
     static_cat: Tensor
+    plain: Plain | None = None
 
     def to(self, device: torch.device | str) -> Window:
-        return Window(*(tensor.to(device) for tensor in self))
+        *tensors, plain = self
+        moved = None if plain is None else Plain(*(tensor.to(device) for tensor in plain))
+        return Window(*(tensor.to(device) for tensor in tensors), moved)
 
 
 class WindowSampler:
@@ -82,6 +98,34 @@ class WindowSampler:
         self._static_real = torch.from_numpy(np.stack([s.static_real for s in padded]))
         self._static_cat = torch.from_numpy(np.stack([s.static_cat for s in padded]))
         self._steps = torch.arange(self.length)
+        self._lengths = lengths.tolist()
+        self._plain: Plain | None = None
+        self._reach = 0
+
+    def keep(self, plain: Callable[[Tensor, Tensor, Tensor], Plain], reach: int) -> None:
+        """From now on give windows their residuals, of all but their first ``reach`` steps.
+
+        Parameters
+        ----------
+        plain
+            ``(target [L, D], observed [L, D], features [L, F])`` of a series to its residuals from
+            step ``reach`` on.
+        """
+        found = [
+            plain(*parts)
+            for parts in zip(
+                self._target.split(self._lengths),
+                self._observed.split(self._lengths),
+                self._features.split(self._lengths),
+                strict=True,
+            )
+        ]
+        self._reach = reach
+        residual, known = (
+            torch.cat([functional.pad(part, (0, 0, reach, 0)) for part in parts])
+            for parts in zip(*found, strict=True)
+        )
+        self._plain = Plain(residual, known)
 
     def __len__(self) -> int:
         """How many different windows there are."""
@@ -94,13 +138,17 @@ class WindowSampler:
     def take(self, which: Tensor) -> Window:
         """The windows of the given numbers, ``[B]`` int64."""
         index = self._starts[which].unsqueeze(1) + self._steps
-        owner = self._owners[which]
+        owner, plain = self._owners[which], self._plain
+        if plain is not None:
+            later = index[:, self._reach :]
+            plain = Plain(plain.residual[later], plain.known[later])
         return Window(
             self._target[index],
             self._observed[index],
             self._features[index],
             self._static_real[owner],
             self._static_cat[owner],
+            plain,
         )
 
 

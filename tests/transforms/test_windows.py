@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.random import seeded
 from tsdiff.transforms import Series, WindowSampler, forecast_windows, load_series
 
@@ -78,6 +79,30 @@ class TestSeries:
             (series,) = load_series([ramp(5, feat_dynamic_real=dynamic)], "D", 3)
             expected = np.minimum(np.arange(8.0), known - 1)
             np.testing.assert_array_equal(series.features[:, -1], expected)
+
+    @pytest.mark.parametrize("last", [1, 3, 5, 6, 7, 100])
+    @pytest.mark.parametrize("freq", ["D", "B", "2h"])
+    def test_the_end_is_as_the_whole_says(self, freq: str, last: int) -> None:
+        target = [
+            [1.0, NAN, 3.0, NAN, NAN, NAN, 7.0],
+            [NAN, NAN, NAN, NAN, 5.0, NAN, 8.0],
+            [NAN] * 7,
+            [NAN, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+        ]
+        with business_day_periods():
+            start = pd.Period("2024-01-03 02:00", freq=freq)
+        for known in (2, 7, 12):
+            dynamic = np.arange(float(known))[None]
+            data = entry(target, feat_dynamic_real=dynamic) | {"start": start}
+            (whole,) = load_series([data], freq, 3)
+            (end,) = load_series([data], freq, 3, last=last)
+            kept = min(last, 7)
+            assert len(end) == kept
+            np.testing.assert_array_equal(end.target, whole.target[-kept:])
+            np.testing.assert_array_equal(end.observed, whole.observed[-kept:])
+            np.testing.assert_array_equal(end.features, whole.features[-kept - 3 :])
+            with business_day_periods():
+                assert end.start == whole.start + (7 - kept)
 
 
 class TestSampler:

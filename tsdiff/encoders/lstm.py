@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -78,7 +80,8 @@ class LSTMEncoder(nn.Module):
         gradient, a training step costs a third of what it does otherwise.
         """
         lstm, split = self.lstm, inputs.shape[-1]
-        first, recurrent, first_bias, recurrent_bias, *rest = lstm._flat_weights
+        flat: list[Any] = lstm._flat_weights
+        first, recurrent, first_bias, recurrent_bias, *rest = flat
         weight = torch.cat([first, self.direct.weight])
         bias = torch.cat([first_bias, self.direct.bias])
         joint = functional.linear(inputs, weight[:, :split])

@@ -206,8 +206,9 @@ class GenerativePredictor(RepresentablePredictor):
         device: str | torch.device,
     ) -> Iterator[SampleForecast]:
         steps = silence + self.prediction_length
-        series = load_series([entry for _, entry, _ in batch], self.facts.freq, steps)
-        window = forecast_windows(series, self.model.past_length, steps).to(device)
+        past = self.model.past_length
+        series = load_series([entry for _, entry, _ in batch], self.facts.freq, steps, last=past)
+        window = forecast_windows(series, past, steps).to(device)
         chunks = []
         # Generators belong to a series and a chunk of samples, so that neither batches nor memory
         # have a say in what is drawn.
@@ -311,7 +312,8 @@ class GenerativePredictor(RepresentablePredictor):
         found = np.empty((len(entries), self.prediction_length))
         for first in range(0, len(entries), batch_size):
             numbers = range(first, min(first + batch_size, len(entries)))
-            series = load_series([entries[number] for number in numbers], self.facts.freq, 0)
+            some = [entries[number] for number in numbers]
+            series = load_series(some, self.facts.freq, 0, last=length)
             window = forecast_windows(series, length, 0).to(device)
             generators = [seeded(seed, _LIKELIHOOD, number, device=device) for number in numbers]
             found[numbers.start : numbers.stop] = (

@@ -91,7 +91,7 @@ def prefer(
             generator=seeded(options.seed, _ROWS, update),
         )
         with torch.no_grad():
-            futures = [_futures(model, _taken(pairs, rows)) for pairs in (better, worse)]
+            futures = [_futures(model, pairs.take(rows)) for pairs in (better, worse)]
         loss = preference_loss(
             tuned.decoder,
             model.decoder,
@@ -134,7 +134,7 @@ def _pairs(
             "no window has a future without missing values, and costs need the whole of it: give "
             "more data, or fill the gaps"
         )
-    windows = Window(*(part[whole] for part in windows))
+    windows = windows.take(whole)
     past = windows._replace(
         target=windows.target[:, :-horizon], observed=windows.observed[:, :-horizon]
     )
@@ -150,7 +150,7 @@ def _pairs(
             "all futures of a window cost the same: there is nothing to prefer. Does the cost look "
             "at the futures?"
         )
-    windows = Window(*(part[telling] for part in windows))
+    windows = windows.take(telling)
     drawn, costs = drawn[telling], costs[telling]
     rows = torch.arange(len(costs))
 
@@ -178,7 +178,3 @@ def _futures(model: ForecastModel, window: Window) -> Futures:
     events, context = model.events(window)
     # What stands before a gap has no reference: nothing is to be learned of it.
     return Futures(context, torch.nan_to_num(events, 0.0))
-
-
-def _taken(window: Window, rows: Tensor) -> Window:
-    return Window(*(part[rows] for part in window))

@@ -221,7 +221,7 @@ def cut_before(
 def validation_set(entries: list[dict[str, Any]], facts: DataFacts, past: int) -> ValidationSet:
     """Tensors of the validation windows, with ``past`` steps of past."""
     horizon = facts.prediction_length
-    series = load_series(entries, facts.freq, 0)
+    series = load_series(entries, facts.freq, 0, last=past + horizon)
     full = forecast_windows(series, past + horizon, 0)
     short = Window(
         full.target[:, :past],

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.transforms.calendar import calendar_features
 
 
@@ -46,7 +47,9 @@ class Series:
         return len(self.target)
 
 
-def load_series(entries: Iterable[dict[str, Any]], freq: str, horizon: int) -> list[Series]:
+def load_series(
+    entries: Iterable[dict[str, Any]], freq: str, horizon: int, *, last: int | None = None
+) -> list[Series]:
     """Series from validated entries (see :func:`tsdiff.datasets.validate_entries`).
 
     Parameters
@@ -59,35 +62,46 @@ def load_series(entries: Iterable[dict[str, Any]], freq: str, horizon: int) -> l
         Steps beyond the target's end for which calendar features are needed. Dynamic
         covariates that end before are padded with their last value; the border checks lengths
         where they matter.
+    last
+        Steps at the end of each target that are needed; None is all. What is filled in there is
+        still what the whole series says.
     """
-    return [_load(entry, freq, horizon) for entry in entries]
+    return [_load(entry, freq, horizon, last) for entry in entries]
 
 
-def _load(entry: dict[str, Any], freq: str, horizon: int) -> Series:
-    target = np.ascontiguousarray(np.asarray(entry["target"], dtype=np.float64).T)
+def _load(entry: dict[str, Any], freq: str, horizon: int, last: int | None) -> Series:
+    whole = np.asarray(entry["target"], dtype=np.float64)
+    skipped = 0 if last is None else max(0, whole.shape[1] - last)
+    with business_day_periods():
+        start = entry["start"] + skipped
+    target = np.ascontiguousarray(whole[:, skipped:].T)
     observed = np.isfinite(target)
     length = len(target) + horizon
-    features = calendar_features(entry["start"], length, freq)
+    features = calendar_features(start, length, freq)
     dynamic = entry.get("feat_dynamic_real")
     if dynamic is not None:
-        dynamic = np.asarray(dynamic, dtype=np.float32).T[:length]
-        missing = length - len(dynamic)
-        if missing > 0:
-            dynamic = np.concatenate([dynamic, np.repeat(dynamic[-1:], missing, axis=0)])
-        features = np.concatenate([features, dynamic], axis=1)
+        dynamic = np.asarray(dynamic, dtype=np.float32).T
+        steps = np.minimum(np.arange(skipped, skipped + length), len(dynamic) - 1)
+        features = np.concatenate([features, dynamic[steps]], axis=1)
     return Series(
-        target=_fill(target, observed),
+        target=_fill(target, observed, whole[:, :skipped]),
         observed=observed.astype(np.float64),
         features=features,
         static_real=np.asarray(entry.get("feat_static_real", ()), dtype=np.float32),
         static_cat=np.asarray(entry.get("feat_static_cat", ()), dtype=np.int64),
-        start=entry["start"],
+        start=start,
         item_id=entry.get("item_id"),
     )
 
 
-def _fill(target: np.ndarray, observed: np.ndarray) -> np.ndarray:
+def _fill(target: np.ndarray, observed: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Values ``[L, D]`` without gaps; ``before [D, ·]`` is what came before them."""
     if observed.all():
         return target
-    known = pd.DataFrame(np.where(observed, target, np.nan))
-    return known.ffill().fillna(known.mean()).fillna(0.0).to_numpy()
+    known = np.where(observed, target, np.nan)
+    for dim in np.flatnonzero(~observed[0]):
+        earlier = np.flatnonzero(np.isfinite(before[dim]))
+        if len(earlier):
+            known[0, dim] = before[dim, earlier[-1]]
+    table = pd.DataFrame(known)
+    return table.ffill().fillna(table.mean()).fillna(0.0).to_numpy()

@@ -41,7 +41,7 @@ class Window(NamedTuple):
     static_real, static_cat
         ``[B, S]`` float32 and ``[B, C]`` int64.
     plain
-        ``[B, P + T - reach, D]``, where they are known already.
+        ``[B, P + T - reach, D]``, where they are known already. Who changes a target drops them.
     """
 
     target: Tensor
@@ -51,10 +51,24 @@ class Window(NamedTuple):
     static_cat: Tensor
     plain: Plain | None = None
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> Window:
+        """The window whose tensors are changed alike, ``change(tensor)`` for each."""
+        plain = self.plain
+        return Window(
+            change(self.target),
+            change(self.observed),
+            change(self.features),
+            change(self.static_real),
+            change(self.static_cat),
+            plain and Plain(change(plain.residual), change(plain.known)),
+        )
+
+    def take(self, rows: Tensor) -> Window:
+        """Some of the windows, by number or by mask ``[B]``."""
+        return self.each(lambda tensor: tensor[rows])
+
     def to(self, device: torch.device | str) -> Window:
-        *tensors, plain = self
-        moved = None if plain is None else Plain(*(tensor.to(device) for tensor in plain))
-        return Window(*(tensor.to(device) for tensor in tensors), moved)
+        return self.each(lambda tensor: tensor.to(device))
 
 
 class WindowSampler:

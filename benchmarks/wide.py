@@ -39,8 +39,9 @@ class Meter:
     """Time and operations inside a network, evaluation by evaluation."""
 
     def __init__(self, network: torch.nn.Module):
-        self.network, self.counting = network, False
+        self.network = network
         self.seconds, self.operations, self.evaluations = 0.0, 0, 0
+        self._counts: dict[tuple, int] = {}
 
     @contextmanager
     def __call__(self) -> Iterator[Meter]:
@@ -63,15 +64,20 @@ class Meter:
             del self.network.bind
 
     def _timed(self, function: Callable, *arguments: torch.Tensor):
-        if self.counting:
+        key = tuple(tensor.shape for tensor in arguments)
+        if key not in self._counts:  # all calls with these shapes do the same
             with FlopCounterMode(display=False) as counter:
-                result = function(*arguments)
-            self.operations += counter.get_total_flops()
-            return result
+                function(*arguments)
+            self._counts[key] = counter.get_total_flops()
+        self.operations += self._counts[key]
         began = time.perf_counter()
         result = function(*arguments)
         self.seconds += time.perf_counter() - began
         return result
+
+    def reset(self) -> None:
+        """Start anew, but for what shapes cost."""
+        self.seconds, self.operations, self.evaluations = 0.0, 0, 0
 
 
 def sampling(arguments: argparse.Namespace) -> None:
@@ -94,21 +100,20 @@ def sampling(arguments: argparse.Namespace) -> None:
             num_batches_per_epoch=1,
             num_validation_windows=0,
         ).fit(data.train, progress=False)
-        counted = Meter(predictor.model.decoder.network)
-        counted.counting = True
-        with counted():
+        meter = Meter(predictor.model.decoder.network)
+        with meter():
             list(predictor.predict(histories))
         walls, cpus, rates, products = [], [], [], []
         forget_peak()
         for _ in range(arguments.repeats):
             products.append(product())
-            meter = Meter(predictor.model.decoder.network)
+            meter.reset()
             wall, cpu = time.perf_counter(), time.process_time()
             with meter():
                 list(predictor.predict(histories))
             walls.append(time.perf_counter() - wall)
             cpus.append(time.process_time() - cpu)
-            rates.append(counted.operations / meter.seconds)
+            rates.append(meter.operations / meter.seconds)
         share = median(rate / most for rate, most in zip(rates, products, strict=True))
         solver = type(predictor.model.decoder.solver).__name__
         print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ import torch
 
 from tests.benchmark import small
 from tsdiff.benchmark import Costs, Key, Store, running, schedule
+from tsdiff.benchmark.configuration import Budget
 from tsdiff.benchmark.machine import peak_memory
 from tsdiff.benchmark.plan import make_plan
 from tsdiff.benchmark.running import execute
@@ -107,6 +110,10 @@ def test_a_benchmark_killed_at_any_moment_ends_as_if_it_had_not_been(
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    # The process of its run ends with it.
+    while _has_workers(folder) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _has_workers(folder)
     before = {path: path.stat().st_mtime_ns for path in store.folder.glob("*.json")}
     assert len(before) >= number
     left = f".{next(iter(plan.jobs)).digest}.1-a.part"
@@ -134,6 +141,24 @@ def test_a_benchmark_killed_at_any_moment_ends_as_if_it_had_not_been(
         assert (folder / name).read_text() == (tmp_path / "whole" / name).read_text()
     # What is shown without a plan, as on another machine, is the same.
     assert [r.key for r in session.latest(configuration)] == [r.key for r in session.records()]
+
+
+def _has_workers(folder):
+    """Whether a process of this machine works for a folder; unknown, so no, without ``/proc``."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(folder).encode() in path.read_bytes():
+                return True
+    return False
+
+
+def test_seconds_end_a_training(plan):
+    patient = {**plan.jobs[-1].parameters, "patience": 10_000}
+    job = replace(plan.jobs[-1], budget=Budget(10_000, max_seconds=1.0), parameters=patient)
+    record = execute(job)
+    assert record.error is None, record.trace
+    assert 1 <= record.training["epochs"] < 10_000
+    assert record.settings["budget"]["max_seconds"] == 1.0
 
 
 def test_a_dead_process_is_a_failed_run_that_is_tried_again(plan, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.benchmark.records import failed, record
-from tsdiff.benchmark.tables import costs_csv, markdown, results, scores_csv, scores_json
+from tsdiff.benchmark.tables import _number, costs_csv, markdown, results, scores_csv, scores_json
 from tsdiff.evaluation import Score
 
 
@@ -31,9 +31,10 @@ def test_a_good_model_is_bold_and_better():
     flow = next(r for r in result.comparison.rows if r.name == "flow")
     main = flow.scores["crps_sum_q19"]
     assert cells[:2] == ["flow", "3"]
+    assert 0.01 < main.value < 0.1
     assert cells[2] == f"**{main.value:.4f} ± {main.error:.4f}**"
     assert cells[-1].startswith("**-")
-    assert cells[-2] == "**2.2500 ± 1.0000**"
+    assert cells[-2] == "**2.25 ± 1.00**"
 
 
 def test_a_baseline_that_wins_is_said_to_win():
@@ -93,6 +94,22 @@ def test_point_forecasts_have_no_coverage():
     (row,) = (line for line in text.splitlines() if line.startswith("| last value"))
     # Monte-Carlo error, coverage, PIT, NLL, and a difference from itself.
     assert row.count("| – ") == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "like", "text"),
+    [
+        (0.0045678, None, "0.00457"),
+        (0.00012345, 0.0045678, "0.00012"),
+        (0.12345, None, "0.123"),
+        (12.345, None, "12.3"),
+        (12345.6, None, "12346"),
+        (-1.5, None, "-1.50"),
+        (0.0, None, "0.0000"),
+    ],
+)
+def test_scores_have_three_digits(value, like, text):
+    assert _number("crps", value, like) == text
 
 
 def test_nothing_is_said_of_no_records():

@@ -231,14 +231,16 @@ def _failures(failed: Sequence[Record]) -> str:
 
 
 def _number(metric: str, value: float, like: float | None = None) -> str:
+    """A score with three digits or four decimals, its spread with as many decimals."""
     if metric.startswith("coverage"):
         return f"{100 * value:.0f} %" if like is None else f"{100 * value:.0f}"
     size = abs(value if like is None else like)
-    return f"{value:.4f}" if size < 10 else f"{value:.5g}" if like is None else f"{value:.2g}"
+    decimals = int(np.clip(2 - np.floor(np.log10(size)), 0, 7)) if size > 0 else 4
+    return f"{value:.{min(decimals, 4) if size >= 0.1 else decimals}f}"
 
 
 def _error(value: float) -> str:
-    return f"{value:.4f}" if value >= 5e-5 else f"{value:.1g}" if value > 1e-15 else "–"
+    return f"{value:.2g}" if value > 1e-15 else "–"
 
 
 def _rows(records: Iterable[Record]) -> list[dict[str, Any]]:

@@ -82,6 +82,12 @@ class Web:
     break_after: list[int] = field(default_factory=list)  # bytes sent, one per broken request
     ranges: list[str | None] = field(default_factory=list)
     address: str = ""
+    contents: dict[str, bytes] | None = None  # files by name, instead of the one above
+
+    def file(self, name: str) -> bytes | None:
+        """What the server has under a name."""
+        files = {self.name: self.content} if self.contents is None else self.contents
+        return files.get(name)
 
     def info(self, info: DatasetInfo) -> DatasetInfo:
         return replace(info, url=f"{self.address}/{info.archive}")
@@ -92,14 +98,15 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             web.ranges.append(asked)
-            if not self.path.endswith(f"/{web.name}"):
+            content = web.file(self.path.rsplit("/", 1)[-1])
+            if content is None:
                 self.send_error(404)
                 return
             first = int(asked[len("bytes=") : -1]) if asked and web.supports_ranges else 0
-            if first and first >= len(web.content):
+            if first and first >= len(content):
                 self.send_error(416)
                 return
-            body = web.content[first:]
+            body = content[first:]
             self.send_response(206 if first else 200)
             if first:
                 last = len(web.content) - 1

@@ -120,6 +120,7 @@ def test_every_archive_of_the_catalog_can_be_verified():
     archives = [info for info in list_datasets() if info.archive]
     assert {info.name for info in archives} == {
         "exchange_rate", "solar", "electricity", "traffic", "taxi", "wiki", "gefcom2012_load",
+        "rts_gmlc_solar",
     }  # fmt: skip
     for info in archives:
         assert info.sha256 or info.git_blob or info.table_sha256
@@ -172,6 +173,22 @@ def test_gefcom2012_load(archive_mirror, tmp_path):
     zones = dict(zip(data.metadata.dimension_names, whole["target"], strict=True))
     excess = zones["zone_6"] - zones["zone_2"] - zones["zone_5"]
     assert (np.abs(excess) > 1).sum() == 4, "the notes tell of a sum"
+
+
+@pytest.mark.archive
+def test_rts_gmlc_solar(archive_mirror, tmp_path):
+    data = get_dataset("rts_gmlc_solar", mirror=archive_mirror, cache=tmp_path)
+    check_convention(data)
+    assert data.train[0]["target"].shape == (56, 8616)
+    assert len(data.test) == 7
+    whole = data.test[-1]
+    assert str(whole["start"]) == "2020-01-01 00:00"
+    assert str(forecast_start(whole)) == "2021-01-01 00:00"
+    assert whole["target"][[0, 25], 7].tolist() == [23.9, 13.3]  # the first plant, the first roof
+    assert np.isfinite(whole["target"]).all()
+    assert (whole["target"] == 0).mean() == pytest.approx(0.54, abs=0.005), "the notes say so"
+    alike = np.corrcoef(whole["target"])[np.triu_indices(56, 1)] > 0.9996
+    assert alike.sum() == 11, "the notes tell of copies"
 
 
 class LastValue(RepresentablePredictor):

@@ -119,7 +119,7 @@ def _card(info: DatasetInfo, cache: Path | None) -> Any:
         ("names", ", ".join(info.dimension_names)),
         ("licence", info.licence),
         ("citation", info.citation),
-        ("source", info.url),
+        ("source", info.url or "\n".join(info.originals)),
         ("at hand", _at_hand(info, cache)),
     ):
         if text:

@@ -15,8 +15,9 @@ Most archives are those of Salinas et al. (2019), at the addresses of GluonTS' o
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 _NIPS = "https://raw.githubusercontent.com/mbohlkeschneider/gluon-ts/mv_release/datasets/"
 _WIKI = "https://github.com/awslabs/gluonts/raw/b89f203595183340651411a41eeb0ee60570a4d9/datasets/"
@@ -28,12 +29,35 @@ _GEFCOM2012 = (
     "Hong, Pinson, Fan: Global Energy Forecasting Competition 2012, International Journal of "
     "Forecasting 30(2), 2014"
 )
+_RTS_GMLC = (
+    "https://raw.githubusercontent.com/GridMod/RTS-GMLC/bbadcf8b863b4e5d1809d8a579c1e9e468886e4b/"
+    "RTS_Data/timeseries_data_files/"
+)
+_BARROWS = (
+    "Barrows et al.: The IEEE Reliability Test System: A Proposed 2019 Update, IEEE "
+    "Transactions on Power Systems 35(1), 2020 (doi:10.1109/TPWRS.2019.2925557)"
+)
+_PLANTS = (
+    "320_PV_1 314_PV_1 314_PV_2 313_PV_1 314_PV_3 314_PV_4 313_PV_2 310_PV_1 324_PV_1 "
+    "312_PV_1 310_PV_2 324_PV_2 324_PV_3 113_PV_1 319_PV_1 215_PV_1 102_PV_1 101_PV_1 "
+    "102_PV_2 104_PV_1 101_PV_2 101_PV_3 101_PV_4 103_PV_1 119_PV_1 308_RTPV_1 313_RTPV_1 "
+    "313_RTPV_2 313_RTPV_3 313_RTPV_4 313_RTPV_5 313_RTPV_6 313_RTPV_7 313_RTPV_8 313_RTPV_9 "
+    "313_RTPV_10 313_RTPV_11 313_RTPV_12 320_RTPV_1 320_RTPV_2 320_RTPV_3 313_RTPV_13 "
+    "320_RTPV_4 320_RTPV_5 118_RTPV_1 118_RTPV_2 118_RTPV_3 118_RTPV_4 118_RTPV_5 118_RTPV_6 "
+    "320_RTPV_6 118_RTPV_7 118_RTPV_8 118_RTPV_9 118_RTPV_10 213_RTPV_1"
+)
 _LAI = (
     "Lai, Chang, Yang, Liu: Modeling Long- and Short-Term Temporal Patterns with Deep Neural "
     "Networks, SIGIR 2018 (arXiv:1703.07015); as prepared by " + _SALINAS
 )
 
 TABLE_SUFFIX = ".csv.gz"
+
+
+def _join_plants(originals: list[Path]) -> bytes:
+    from tsdiff.datasets.rts_gmlc import join_plants  # brings pandas, which the catalog can spare
+
+    return join_plants(originals)
 
 
 class UnknownDatasetError(KeyError):
@@ -74,6 +98,8 @@ class DatasetInfo:
     dimension_names: tuple[str, ...] = ()
     last_step: str = ""
     recipe: str = ""
+    originals: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[list[Path]], bytes] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -242,6 +268,41 @@ _CATALOG = (
             "value",
             "outages are kept as they are: zone 4 falls to a few kW for some hours, and zone 9 "
             "reads 0 for two (2007-10-04)",
+        ),
+    ),
+    DatasetInfo(
+        name="rts_gmlc_solar",
+        description="Hourly day-ahead power of 56 photovoltaic plants in MW, one year, modelled; "
+        "the table is made of two public files",
+        freq="h",
+        prediction_length=24,
+        target_dim=56,
+        num_test_windows=7,
+        licence="NREL data use disclaimer agreement (free for any purpose, with credit to "
+        "DOE/NREL/Alliance and the notice of the RTS-GMLC repository in every copy)",
+        citation=_BARROWS,
+        archive="rts_gmlc_pv_hourly_56plants.csv.gz",
+        table_sha256="a342c807ada9eb64696e93b00682a07d4a143eeb2665a02eb0135c3a669c30f6",
+        dimension_names=tuple(_PLANTS.split()),
+        recipe="rts_gmlc_pv_hourly_56plants.csv.gz is a gzipped CSV table with the header "
+        "ts,320_PV_1,...,213_RTPV_1 and a row for every hour from 2020-01-01 00:00:00 to "
+        "2020-12-31 23:00:00. Without a connection: download DAY_AHEAD_pv.csv (25 plants) and "
+        f"DAY_AHEAD_rtpv.csv (31 roofs) elsewhere, from {_RTS_GMLC}PV/ and RTPV/, and write what "
+        "tsdiff.datasets.rts_gmlc.join_plants([pv, rtpv]) returns for their two paths.",
+        originals={
+            _RTS_GMLC + "PV/DAY_AHEAD_pv.csv": (
+                "bfede6e558df5ea0f244b6326940a4ee0b95138643aa8a062897c67134c9c185"
+            ),
+            _RTS_GMLC + "RTPV/DAY_AHEAD_rtpv.csv": (
+                "13a6933c2e0a513e1a453143876dadef6977e6add7701a21f56fe6a753afce42"
+            ),
+        },
+        prepare=_join_plants,
+        notes=(
+            "modelled day-ahead values, not measurements: errors of a forecast here are smaller "
+            "than they would be of measured power",
+            "nights are included: 54 % of all values are zero",
+            "plants near one another are all but copies: eleven pairs correlate above 0.9996",
         ),
     ),
 )

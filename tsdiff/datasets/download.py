@@ -18,8 +18,10 @@ import hashlib
 import logging
 import os
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +110,8 @@ def fetch(
 ) -> Path:
     """Path of a verified archive, downloaded if need be.
 
-    Looks in the cache, then in the mirror, then at the published address. An archive in a mirror
-    folder is verified and used where it lies.
+    Looks in the cache, then in the mirror, then at the published address; what is published in
+    parts is made of these. An archive in a mirror folder is verified and used where it lies.
 
     Parameters
     ----------
@@ -142,6 +144,7 @@ def fetch(
     urls = [f"{source}/{info.archive}"] if isinstance(source, str) else []
     urls += [info.url] if info.url else []
     failures = [f"{source} holds no {info.archive}"] if isinstance(source, Path) else []
+    damaged = False
     folder.mkdir(parents=True, exist_ok=True)
     with _exclusive(target) as part:
         if _is_verified(target, info):  # another process was faster
@@ -152,7 +155,13 @@ def fetch(
             except DownloadError as error:
                 failures.append(f"{url}: {error}")
                 damaged = isinstance(error, VerificationError)
-    kind = VerificationError if urls and damaged else DownloadError
+        if info.originals:
+            try:
+                return _prepare(info, target, progress)
+            except DownloadError as error:
+                failures.append(f"made of its public originals: {error}")
+                damaged = isinstance(error, VerificationError)
+    kind = VerificationError if damaged else DownloadError
     raise kind(_advice(info, target, failures))
 
 
@@ -189,6 +198,26 @@ def _advice(info: DatasetInfo, target: Path, failures: list[str]) -> str:
         f"{origin} Put it at {target}, or into a folder (or on a web server) that the environment "
         "variable TSDIFF_MIRROR names. get_dataset('ecb_exchange_rate') needs no download."
     )
+
+
+def _prepare(info: DatasetInfo, target: Path, progress: bool) -> Path:
+    """Make an archive of its public originals; they are verified, and so is what becomes of them.
+
+    They come from their own addresses, whatever mirror is set: one that had the archive would have
+    delivered it.
+    """
+    assert info.prepare is not None
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
+        paths = []
+        for url, sha256 in info.originals.items():
+            path = Path(folder) / url.rsplit("/", 1)[-1]
+            original = replace(info, archive=path.name, url=url, sha256=sha256, table_sha256=None)
+            paths.append(_retrieve(url, path, Path(f"{path}.part"), original, progress))
+        made = Path(folder) / target.name
+        made.write_bytes(info.prepare(paths))
+        verify(made, info)
+        os.replace(made, target)
+    return target
 
 
 @contextlib.contextmanager

@@ -6,8 +6,6 @@ of them; ``OUTPUT/configuration.toml``, what they are records of; ``OUTPUT/repor
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from tsdiff.benchmark.configuration import BASELINES, Configuration, find
 from tsdiff.benchmark.data import PROTOCOLS
 from tsdiff.benchmark.plan import MODEL, Job, Plan, baselines_of
 from tsdiff.benchmark.record import Key, Record
+from tsdiff.benchmark.report import report_html
 from tsdiff.benchmark.schedule import local, longest_first
 from tsdiff.benchmark.store import Store
 
@@ -115,15 +114,13 @@ class Session:
             "scores.json": tables.scores_json(records),
             "costs.csv": tables.costs_csv(records),
         }
-        written = [self._write(name, text) for name, text in texts.items()]
-        if importlib.util.find_spec("tsdiff.benchmark.report"):
-            report = importlib.import_module("tsdiff.benchmark.report")
-            path = self.output / "report.html"
-            report.write_report(
-                records, path, title=configuration.title, configuration=configuration
+        if records:
+            kept = Path(configuration.source)
+            said = kept.read_text(encoding="utf-8") if kept.is_file() else configuration
+            texts["report.html"] = report_html(
+                records, title=configuration.title, configuration=said
             )
-            written.append(path)
-        return written
+        return [self._write(name, text) for name, text in texts.items()]
 
     def _write(self, name: str, text: str) -> Path:
         self.output.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tsdiff.benchmark import tables
@@ -115,12 +115,18 @@ class Session:
             "costs.csv": tables.costs_csv(records),
         }
         if records:
-            kept = Path(configuration.source)
-            said = kept.read_text(encoding="utf-8") if kept.is_file() else configuration
             texts["report.html"] = report_html(
-                records, title=configuration.title, configuration=said
+                records, title=configuration.title, configuration=self._said(configuration)
             )
         return [self._write(name, text) for name, text in texts.items()]
+
+    def _said(self, configuration: Configuration) -> str | Configuration:
+        """The text of the configuration where it is the one that is kept, or what was read."""
+        kept = self.output / CONFIGURATION
+        if not kept.is_file():
+            return configuration
+        same = replace(Configuration.read(kept), source=configuration.source) == configuration
+        return kept.read_text(encoding="utf-8") if same else configuration
 
     def _write(self, name: str, text: str) -> Path:
         self.output.mkdir(parents=True, exist_ok=True)

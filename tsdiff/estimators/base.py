@@ -15,6 +15,7 @@ from gluonts.model.estimator import Estimator
 from tsdiff.datasets import DataError, as_entries
 from tsdiff.decoders import Decoder
 from tsdiff.estimators import checks, prepare
+from tsdiff.estimators.horizon import HorizonModel
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.estimators.predictor import GenerativePredictor
 from tsdiff.networks import NETWORKS, Network
@@ -71,6 +72,13 @@ class GenerativeEstimator(Estimator):
         Linear correction of that simple forecast, a ridge regression in closed form:
         ``"none"``, ``"own"`` (each dimension's own lags), ``"all"`` (every dimension's), or
         ``"auto"``: the best of the three on the last fifth of the training data.
+    decoding
+        ``"autoregressive"``: step by step, each step given those before; ``"horizon"``: the whole
+        horizon at once, around a day-ahead regression of all its steps
+        (:mod:`tsdiff.transforms.profile`), for series with a strong season.
+    num_modes
+        Leading modes of the horizon's errors that the decoder models; the others stay Gaussian.
+        Of ``decoding="horizon"`` alone.
     hidden_size, num_layers, dropout
         The LSTM's.
     embedding_dim
@@ -115,6 +123,8 @@ class GenerativeEstimator(Estimator):
     lags: Sequence[int] | None = None
     scaling: str = "auto"
     linear: str = "auto"
+    decoding: str = "autoregressive"
+    num_modes: int = 32
     hidden_size: int = 64
     num_layers: int = 2
     dropout: float = 0.0
@@ -236,6 +246,7 @@ class GenerativeEstimator(Estimator):
             lags=self.lags,
             scaling=self.scaling,
             linear=self.linear,
+            decoding=self.decoding,
         )
         checks.check_compatible(held_out, facts, needed=self.prediction_length + 1)
         checks.check_lengths(self, kept)
@@ -245,7 +256,11 @@ class GenerativeEstimator(Estimator):
         if not held_out and self.num_validation_windows is None:
             warnings.warn(_NO_VALIDATION.format(self.title()), stacklevel=2)
             return self._predictor(model, [])
-        return self._session(model, sampler, held_out, checkpoint_dir, progress)
+        predictor = self._session(model, sampler, held_out, checkpoint_dir, progress)
+        if isinstance(model, HorizonModel) and held_out:
+            # Validation windows have done their service: the latest data know the season best.
+            model.fit(load_series(entries, facts.freq, 0), again=True)
+        return predictor
 
     def resume(
         self,
@@ -347,7 +362,9 @@ class GenerativeEstimator(Estimator):
         """An untrained model, its weights drawn from ``seed``."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
-            return ForecastModel(
+            settings: dict[str, Any] = {} if facts.plan is None else {"num_modes": self.num_modes}
+            kind = ForecastModel if facts.plan is None else HorizonModel
+            return kind(
                 facts,
                 self._decoder_around_network,
                 hidden_size=self.hidden_size,
@@ -355,6 +372,7 @@ class GenerativeEstimator(Estimator):
                 dropout=self.dropout,
                 embedding_dim=self.embedding_dim,
                 condition_dropout=self.condition_dropout,
+                **settings,
             )
 
     def sampler_defaults(self) -> dict[str, Any]:

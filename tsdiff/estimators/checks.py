@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _POSITIVE_INTEGERS = (
     "prediction_length",
+    "num_modes",
     "hidden_size",
     "num_layers",
     "embedding_dim",
@@ -60,6 +61,7 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
     for name, choices in (
         ("scaling", ("auto", *SCALINGS)),
         ("linear", LINEAR),
+        ("decoding", ("autoregressive", "horizon")),
         ("network", tuple(NETWORKS)),
     ):
         if getattr(estimator, name) not in choices:
@@ -137,6 +139,11 @@ def check_guidance(
     for item, entry in zip(items, entries, strict=True):
         outlook = outlook_of(entry, facts)
         for condition in guidance.of(item):
+            if facts.plan is not None:
+                raise ValueError(
+                    f"{type(condition).__name__} guides forecasts step by step, and this model "
+                    "draws the whole horizon at once: train with decoding='autoregressive'"
+                )
             condition.check(outlook)
             if solver is not None:
                 raise ValueError(

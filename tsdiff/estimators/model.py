@@ -23,6 +23,7 @@ from tsdiff.transforms import (
     InputLayer,
     LinearCorrection,
     Plain,
+    Plan,
     Window,
     WindowSampler,
 )
@@ -51,6 +52,8 @@ class DataFacts:
         Categories of each static categorical covariate.
     dimension_names
         Names of the D dimensions.
+    plan
+        How the whole horizon is forecast where it is drawn at once, or None.
     """
 
     target_dim: int
@@ -67,6 +70,7 @@ class DataFacts:
     num_static_real: int
     cardinalities: tuple[int, ...]
     dimension_names: tuple[str, ...]
+    plan: Plan | None = None
 
 
 class ForecastModel(nn.Module):
@@ -119,11 +123,16 @@ class ForecastModel(nn.Module):
             embedding_dim,
         )
         self.encoder = LSTMEncoder(self.inputs.output_dim, hidden_size, num_layers, dropout)
-        self.decoder = make_decoder(dims, self.encoder.context_dim)
+        self.decoder = make_decoder(self.event_dim, self.encoder.context_dim)
         self.register_buffer("feature_mean", torch.zeros(facts.num_features))
         self.register_buffer("feature_std", torch.ones(facts.num_features))
         self.register_buffer("static_mean", torch.zeros(facts.num_static_real))
         self.register_buffer("static_std", torch.ones(facts.num_static_real))
+
+    @property
+    def event_dim(self) -> int:
+        """Width of the decoder's events: D, one step at a time."""
+        return self.facts.target_dim
 
     @property
     def past_length(self) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 from tsdiff.datasets import DataError, rolling_windows
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.windows import truncate
+from tsdiff.estimators.horizon import HorizonModel
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.random import seeded
 from tsdiff.transforms import (
@@ -21,6 +22,7 @@ from tsdiff.transforms import (
     Window,
     WindowSampler,
     choose_coordinates,
+    choose_plan,
     default_context_length,
     default_lags,
     fit_linear,
@@ -113,6 +115,7 @@ def gather_facts(
     lags: Sequence[int] | None,
     scaling: str,
     linear: str,
+    decoding: str = "autoregressive",
 ) -> DataFacts:
     """Everything that widths follow from; arguments that are None are chosen by frequency.
 
@@ -165,6 +168,7 @@ def gather_facts(
         num_static_real=len(np.asarray(first.get("feat_static_real", ()))),
         cardinalities=tuple(int(column.max()) + 1 for column in np.stack(categories).T),
         dimension_names=names_of(first),
+        plan=choose_plan(training, prediction_length, found) if decoding == "horizon" else None,
     )
 
 
@@ -251,6 +255,12 @@ def fit_statistics(
         )
     window = _some_windows(model, sampler, seed)
     _set_typical(model, window, sampler)
+    if isinstance(model, HorizonModel):
+        # Modes are made to be standard, and the decoder starts from the law that they are part of.
+        model.fit(series)
+        dim = model.event_dim
+        model.decoder.set_data_moments(torch.zeros(dim), torch.eye(dim))
+        return
     residuals, seen, _ = model.future_residuals(window)
     residuals, seen = residuals.flatten(0, 1), seen.flatten(0, 1)
     z = model.coordinates.limited(residuals)

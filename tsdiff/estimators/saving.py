@@ -15,6 +15,7 @@ from tsdiff import solvers
 from tsdiff._version import __version__
 from tsdiff.estimators.model import DataFacts
 from tsdiff.solvers import Grid, Solver
+from tsdiff.transforms import Plan
 
 if TYPE_CHECKING:
     from tsdiff.estimators.predictor import GenerativePredictor
@@ -119,6 +120,8 @@ def load(folder: Path) -> GenerativePredictor:
         )
     for name in ("lags", "cardinalities", "dimension_names"):
         data[name] = tuple(data[name])
+    if data.get("plan") is not None:
+        data["plan"] = Plan(**data["plan"])
     parameters = {name: _from_json(value) for name, value in config["parameters"].items()}
     estimator = ESTIMATORS[kind](**parameters)
     model = estimator.build_model(DataFacts(**data))

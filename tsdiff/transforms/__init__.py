@@ -6,6 +6,8 @@ from tsdiff.transforms.coordinates import SCALINGS, Coordinates, Frame
 from tsdiff.transforms.inputs import InputLayer
 from tsdiff.transforms.lags import default_context_length, default_lags, season_length
 from tsdiff.transforms.linear import LinearCorrection
+from tsdiff.transforms.profile import Plan, ProfileForecast, ProfileFrame
+from tsdiff.transforms.profile_fit import choose_plan, fit_profile
 from tsdiff.transforms.series import Series, load_series
 from tsdiff.transforms.windows import Plain, Window, WindowSampler, forecast_windows
 
@@ -17,14 +19,19 @@ __all__ = [
     "InputLayer",
     "LinearCorrection",
     "Plain",
+    "Plan",
+    "ProfileForecast",
+    "ProfileFrame",
     "Series",
     "Window",
     "WindowSampler",
     "calendar_features",
     "choose_coordinates",
+    "choose_plan",
     "default_context_length",
     "default_lags",
     "fit_linear",
+    "fit_profile",
     "forecast_windows",
     "load_series",
     "num_calendar_features",

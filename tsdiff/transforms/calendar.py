@@ -16,6 +16,9 @@ from tsdiff.transforms.lags import base_frequency
 
 # Cycle: (position in [0, 1), number of harmonics).
 _HARMONICS = {"minute": 1, "day": 3, "week": 2, "month": 1, "year": 1}
+# Where week and year stand among the features of steps that are shares of a day.
+WEEK_COLUMN = 2 * _HARMONICS["day"]
+YEAR_COLUMN = WEEK_COLUMN + 2 * _HARMONICS["week"]
 
 
 def cycles(freq: str) -> tuple[str, ...]:

@@ -1,0 +1,238 @@
+"""The whole horizon at once: there and back, and calibrated where the law is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from tsdiff.random import seeded
+from tsdiff.transforms import Plan, ProfileForecast, choose_plan, fit_profile, load_series
+from tsdiff.transforms.profile import SCORES, from_scores, to_scores
+from tsdiff.transforms.profile_fit import _ridge
+
+HOUR = Plan(season=24, depth=1, phases=24, weekly=True, corrected=True, bounded=False)
+HORIZON = 24
+
+
+def hourly(target: np.ndarray, **fields):
+    """A series of ``[D, L]`` that starts on a Wednesday at noon."""
+    entry = {"target": target, "start": pd.Period("2020-01-01 12:00", "h"), **fields}
+    return load_series([entry], "h", 0)[0]
+
+
+def days(num_days: int = 200, dims: int = 3, seed: int = 0, noise: float = 0.3) -> np.ndarray:
+    """A daily shape whose level wanders from day to day, ``[D, L]``, larger on Sundays."""
+    rng = np.random.default_rng(seed)
+    steps = np.arange(24 * num_days)
+    shape = np.sin(2.0 * np.pi * steps / 24.0)
+    level = np.zeros(num_days)
+    for day in range(1, num_days):
+        level[day] = 0.8 * level[day - 1] + rng.standard_normal()
+    sunday = (steps + 12) // 24 % 7 == 4  # the first step is a Wednesday's noon
+    values = 10.0 + 3.0 * shape + np.repeat(level, 24) + 2.0 * sunday
+    return values + noise * rng.standard_normal((dims, len(steps)))
+
+
+def solar(num_days: int = 200, dims: int = 3, seed: int = 0) -> np.ndarray:
+    """Power that is zero at night and a cloudy share of a clear day's, ``[D, L]``."""
+    rng = np.random.default_rng(seed)
+    hours = np.arange(24 * num_days) % 24
+    clear = np.clip(np.sin(np.pi * (hours - 6) / 12.0), 0.0, None)
+    cloud = np.repeat(rng.beta(4.0, 1.0, num_days), 24)
+    return 5.0 * clear * cloud * np.clip(1.0 + 0.1 * rng.standard_normal((dims, len(hours))), 0, 2)
+
+
+def fitted(plan: Plan, series, horizon: int = HORIZON, **options) -> ProfileForecast:
+    features = torch.from_numpy(series.features)
+    profile = ProfileForecast(plan, horizon, series.target.shape[1], features.shape[1])
+    fit_profile(profile, [series], [features], **options)
+    return profile
+
+
+def windows(plan: Plan, series, origins, horizon: int = HORIZON) -> tuple[Tensor, Tensor, Tensor]:
+    """Past, features and future of windows."""
+    index = torch.tensor(origins).unsqueeze(1) + torch.arange(-plan.memory, horizon)
+    values = torch.from_numpy(series.target)[index]
+    past, future = values.split([plan.memory, horizon], dim=1)
+    return past, torch.from_numpy(series.features)[index], future
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_there_and_back(bounded, corrected):
+    series = hourly(solar() if bounded else days())
+    plan = replace(HOUR, bounded=bounded, corrected=corrected, depth=3)
+    profile = fitted(plan, series)
+    past, features, future = windows(plan, series, [4000, 4011, 4500])
+    frame = profile(past, features)
+    torch.testing.assert_close(frame.unwhiten(frame.whiten(future)), future, atol=1e-6, rtol=1e-6)
+
+
+def test_rows_of_a_window_stand_together():
+    series = hourly(days())
+    profile = fitted(HOUR, series)
+    past, features, _ = windows(HOUR, series, [4000, 4011])
+    modes = torch.randn(6, 72, dtype=torch.float64, generator=seeded(1))
+    together = profile(past, features).unwhiten(modes)
+    for window in range(2):
+        alone = profile(past[[window]], features[[window]]).unwhiten(modes[3 * window :][:3])
+        torch.testing.assert_close(together[3 * window :][:3], alone)
+
+
+def test_the_volume_is_that_of_the_map():
+    series = hourly(days(dims=2))
+    plan = replace(HOUR, corrected=False)
+    profile = fitted(plan, series, horizon=3)
+    past, features, future = windows(plan, series, [4000], 3)
+    frame = profile(past, features)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda values: frame.whiten(values.view(1, 3, 2)).flatten(), future.flatten()
+    )
+    assert frame.log_volume.item() == pytest.approx(-torch.linalg.slogdet(jacobian)[1].item())
+
+
+def test_modes_of_new_days_are_standard_normal():
+    """What was not seen in fitting, so that a ridge regression that learns noise by heart fails."""
+    series = hourly(days(600))
+    known = replace(
+        series,
+        target=series.target[: 24 * 400],
+        observed=series.observed[: 24 * 400],
+        features=series.features[: 24 * 400],
+    )
+    profile = fitted(HOUR, known)
+    past, features, future = windows(HOUR, series, range(24 * 401, 24 * 599, 7))
+    modes = profile(past, features).whiten(future)
+    assert modes.std().item() == pytest.approx(1.0, abs=0.06)
+    assert modes[:, :8].std().item() == pytest.approx(1.0, abs=0.12)
+    fitted_spread = profile.spread_fitted.mean() / profile.spread.mean()
+    assert 0.5 < fitted_spread < 0.98
+
+
+def test_the_regression_finds_level_and_sundays():
+    """The law's own one-day forecast: 0.8 of the level, and Sundays known in advance."""
+    series = hourly(days(800, noise=0.05))
+    profile = fitted(HOUR, series)
+    past, features, future = windows(HOUR, series, range(24 * 700 + 12, 24 * 798, 24))
+    error = (profile(past, features).mean - future).square().mean().sqrt().item()
+    # The day's innovation has spread 1; yesterday's value alone leaves √(2 · 0.2 / 0.36 + Sundays).
+    assert error < 1.15
+    plain = profile.ahead(profile.profile(past)) - future
+    assert plain.square().mean().sqrt().item() > 1.25
+
+
+def test_what_is_known_of_the_future_is_used():
+    rng = np.random.default_rng(3)
+    off = rng.random(500) < 0.15
+    target = days(500, noise=0.1) - 4.0 * np.repeat(off, 24)
+    holidays = np.repeat(off, 24).astype(float)[None]
+    with_them = hourly(target, feat_dynamic_real=holidays)
+    without = hourly(target)
+    errors = []
+    for series in (with_them, without):
+        profile = fitted(HOUR, series)
+        past, features, future = windows(HOUR, series, range(24 * 400 + 12, 24 * 498, 24))
+        errors.append((profile(past, features).mean - future).abs().mean().item())
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_nights_are_dark_and_nothing_is_negative():
+    series = hourly(solar())
+    plan = choose_plan([series], HORIZON, "h")
+    assert plan.bounded
+    profile = fitted(plan, series)
+    past, features, _ = windows(plan, series, [4000])
+    noise = torch.randn(200, 72, dtype=torch.float64, generator=seeded(2))
+    drawn = profile.bounded(profile(past, features).unwhiten(noise))
+    assert (drawn >= 0.0).all()
+    night = (torch.from_numpy(series.target).view(-1, 24, 3) == 0.0).all(0).all(1)
+    dark = night[torch.arange(4000, 4024) % 24]
+    assert dark.any()
+    assert (drawn[:, dark] == 0.0).all()
+    assert (drawn[:, ~dark] > 0.0).double().mean() > 0.9
+
+
+def test_plans_follow_the_data():
+    walk = np.random.default_rng(0).standard_normal((2, 4800)).cumsum(1)
+    assert choose_plan([hourly(walk)], HORIZON, "h").season == 1
+    plan = choose_plan([hourly(days(400))], HORIZON, "h")
+    assert plan.season == 24
+    assert plan.corrected
+    assert not plan.bounded
+
+
+@pytest.mark.parametrize("freq", ["15min", "30min", "h", "2h", "D", "B", "W", "M", "s"])
+def test_kinds_of_origin_repeat_with_the_season(freq):
+    series = load_series(
+        [{"target": np.zeros((1, 1500)), "start": pd.Period("2020-01-03 01:00", freq)}], freq, 0
+    )[0]
+    plan = choose_plan([series], 4, freq)
+    assert plan.season >= 1
+    for season in (96, 48, 24, 12, 7):
+        profile = ProfileForecast(replace(plan, season=season, phases=season), 2, 1, 12)
+        if freq != {96: "15min", 48: "30min", 24: "h", 12: "2h", 7: "D"}[season]:
+            continue
+        kinds = profile.phase_of(torch.from_numpy(series.features)).numpy()
+        assert (np.diff(kinds) % season == 1).all()
+
+
+def test_days_of_the_week():
+    series = hourly(np.zeros((1, 24 * 30)))
+    expected = pd.period_range("2020-01-01 12:00", periods=24 * 30, freq="h").dayofweek
+    found = ProfileForecast._weekday(torch.from_numpy(series.features))
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_left_out_errors_are_those_of_leaving_out():
+    x = torch.randn(40, 5, dtype=torch.float64, generator=seeded(4))
+    x = x - x.mean(0)
+    y = x @ torch.randn(5, 2, dtype=torch.float64, generator=seeded(5))
+    y = y + torch.randn(40, 2, dtype=torch.float64, generator=seeded(6))
+    solution = _ridge(x, y)
+    residual = y - y.mean(0) - x @ solution.weight
+    torch.testing.assert_close(solution.fitted, residual)
+    # The penalty that was chosen, from the weights: (X'X + p I) w = X'y.
+    moment = x.T @ (y - y.mean(0))
+    penalty = ((moment - x.T @ x @ solution.weight) / solution.weight).mean()
+    for row in (0, 17):
+        kept = torch.arange(40) != row
+        design = torch.cat([torch.ones(39, 1).double(), x[kept]], dim=1)
+        gram = design.T @ design + penalty * torch.diag(torch.tensor([0.0] + [1.0] * 5).double())
+        weight = torch.linalg.solve(gram, design.T @ y[kept])
+        left_out = y[row] - torch.cat([torch.ones(1).double(), x[row]]) @ weight
+        torch.testing.assert_close(solution.left_out[row], left_out, atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scores_and_back(dtype):
+    knots = SCORES.sinh().to(dtype).repeat(3, 2, 1)
+    errors = torch.linspace(-20.0, 20.0, 101, dtype=dtype).repeat(3, 2, 1)
+    scores = to_scores(errors, knots)
+    assert (scores.diff(dim=-1) > 0.0).all()
+    torch.testing.assert_close(from_scores(scores, knots), errors, atol=1e-4, rtol=1e-4)
+    inside = errors[0, 0].abs() < SCORES[-1].sinh()
+    expected = errors[0, 0].asinh()
+    assert (scores[0, 0] - expected)[inside].abs().max() < 0.05
+
+
+def test_gaps_are_neither_learned_nor_fatal():
+    target = days(200)
+    target[:, 500:530] = np.nan
+    target[1, 2000:2003] = np.nan
+    profile = fitted(HOUR, hourly(target))
+    assert all(bool(buffer.isfinite().all()) for name, buffer in profile.named_buffers()
+               if name not in ("lowest", "regressor_std"))  # fmt: skip
+
+
+def test_constant_series_stay_where_they_are():
+    series = hourly(np.full((2, 24 * 100), 7.0))
+    plan = choose_plan([series], HORIZON, "h")
+    profile = fitted(plan, series)
+    past, features, _ = windows(plan, series, [2000])
+    drawn = profile(past, features).unwhiten(torch.ones(1, 48, dtype=torch.float64))
+    torch.testing.assert_close(drawn, torch.full_like(drawn, 7.0), atol=1e-4, rtol=0.0)

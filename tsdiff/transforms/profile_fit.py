@@ -1,0 +1,360 @@
+"""How a :class:`~tsdiff.transforms.profile.ProfileForecast` comes by its plan and its weights.
+
+Everything is closed form: ridge regressions whose penalty has the least leave-one-out error, and
+moments of the leave-one-out errors, which are those of forecasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tsdiff.random import seeded
+from tsdiff.transforms.lags import base_frequency, season_length
+from tsdiff.transforms.profile import SCORES, Plan, ProfileForecast, to_scores
+from tsdiff.transforms.series import Series
+
+_DEPTHS = (1, 2, 3, 5, 7, 14)
+_PENALTIES = tuple(10.0**power for power in range(-3, 5))
+# Origins of a kind below which kinds are not told apart, and nothing is regressed.
+_FEWEST_ORIGINS = 60
+_MOST_WEIGHTS = 2**24
+_HELD_OUT = 0.2
+_WORTHWHILE = 0.02
+_RESTING = 0.01
+# A mode's own spread is weighed against that of the product as so many origins would be.
+_PRIOR_ORIGINS = 20.0
+_PRIOR_QUANTILES = 20.0
+_LIMIT = 6.0
+# Origins and draws by which a plan is judged, and the seed of the latter.
+_JUDGED, _DRAWS, _NOISE = 64, 48, 19
+# Pseudo-counts that are tried, as shares of the seasons that a window's restlessness is read from.
+_PRIOR_SEASONS = (0.05, 0.15, 0.5, 1.5, 5.0, 50.0)
+
+
+def choose_plan(series: Sequence[Series], horizon: int, freq: str) -> Plan:
+    """The plan whose forecasts of the last fifth of the longest series err least.
+
+    Parameters
+    ----------
+    series
+        Training data.
+    horizon
+        T.
+    freq
+        Their frequency.
+    """
+    longest = max(series, key=len)
+    season, unit = season_length(freq), base_frequency(freq)[1]
+    daily = unit in ("min", "h") and season > 1
+    steps = len(longest) - horizon
+    told_apart = daily or unit == "D"
+    phases = season if told_apart and steps >= _FEWEST_ORIGINS * season else 1
+    values = torch.from_numpy(longest.target)
+    bounded = season > 1 and bool(torch.isfinite(_lowest(values)).all())
+    last = Plan(1, 1, 1, False, False, False)
+    plans = [last]
+    if season > 1:
+        seasonal = Plan(season, 1, phases, daily, False, bounded)
+        plans = [replace(seasonal, depth=depth) for depth in _DEPTHS] + plans
+        if phases > 1:
+            corrected = [replace(plan, corrected=True) for plan in plans[: len(_DEPTHS)]]
+            plans = plans + corrected
+    errors = {p: e for p in plans if (e := _judge(p, longest, horizon)) is not None}
+    if not errors:
+        return last
+    best = min(errors, key=errors.__getitem__)
+    plain = min((p for p in errors if not p.corrected), key=errors.__getitem__)
+    return best if errors[best] < (1.0 - _WORTHWHILE) * errors[plain] else plain
+
+
+def fit_profile(
+    profile: ProfileForecast,
+    series: Sequence[Series],
+    features: Sequence[Tensor],
+    phases: Sequence[int] | None = None,
+    *,
+    keep_axes: bool = False,
+) -> None:
+    """Fit weights, spreads and axes on all training data.
+
+    Parameters
+    ----------
+    features
+        Standardised features of each series, ``[L, num_features]``.
+    phases
+        Kinds of origin to be fitted; None is all.
+    keep_axes
+        Leave scales and axes as they are, so that modes mean what they meant to a network that
+        was trained on them.
+    """
+    values = torch.cat([torch.from_numpy(s.target) for s in series])
+    profile.lowest.copy_(_lowest(values))
+    if not keep_axes:
+        profile.centre.copy_(values.mean(0))
+        profile.size.copy_(_positive(values.std(0, unbiased=False), values))
+    if profile.panel.shape[1] < profile.panel.shape[0] and not keep_axes:
+        standard = (values - profile.centre) / profile.size
+        axes = torch.linalg.eigh(standard.T @ standard).eigenvectors.flip(1)
+        profile.panel.copy_(axes[:, : profile.panel.shape[1]])
+    found = {}
+    for phase, origins in _origins(profile, series, features, phases):
+        if len(origins.past):
+            found[phase] = _regress(profile, phase, origins)
+    if found:
+        _fit_spread(profile, found, keep_axes)
+
+
+class _Origins(NamedTuple):
+    """All windows of one kind: past ``[n, W, D]``, features ``[n, W + T, ·]``, future, whole."""
+
+    past: Tensor
+    features: Tensor
+    future: Tensor
+    whole: Tensor
+
+
+def _origins(
+    profile: ProfileForecast,
+    series: Sequence[Series],
+    features: Sequence[Tensor],
+    phases: Sequence[int] | None,
+) -> Iterator[tuple[int, _Origins]]:
+    memory, horizon = profile.plan.memory, profile.horizon
+    tensors = []
+    for one, known in zip(series, features, strict=True):
+        first = torch.arange(memory, len(one) - horizon + 1)
+        phase = profile.phase_of(known[first]) if len(first) else first
+        observed = torch.from_numpy(one.observed)
+        tensors.append((torch.from_numpy(one.target), observed, known, first, phase))
+    steps = torch.arange(-memory, horizon)
+    for phase in range(profile.plan.phases) if phases is None else phases:
+        parts = []
+        for target, observed, known, first, kinds in tensors:
+            index = first[kinds == phase].unsqueeze(1) + steps
+            whole = observed[index].bool().all(2)[:, memory:].all(1)
+            parts.append(
+                (target[index[:, :memory]], known[index], target[index[:, memory:]], whole)
+            )
+        yield phase, _Origins(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+class _Errors(NamedTuple):
+    """Of origins of one kind: left out and fitted, ``[n, T, D]``, and changes, ``[n, D]``."""
+
+    left_out: Tensor
+    fitted: Tensor
+    change: Tensor
+
+
+def _regress(profile: ProfileForecast, phase: int, origins: _Origins) -> _Errors:
+    past, features, future, whole = origins
+    if int(whole.sum()) >= len(past) / 2:
+        past, features, future = past[whole], features[whole], future[whole]
+    plain = profile.profile(past)
+    unit = profile.unit(plain)
+    change = profile.change(past, unit)
+    errors = _limited((future - profile.ahead(plain)) / profile.ahead(unit))
+    if not profile.plan.corrected:
+        return _Errors(errors, errors, change)
+    design = profile.regressors(past, features)
+    mean, std = design.mean(0), design.std(0, unbiased=False)
+    std = torch.where(std > 1e-9, std, torch.inf)
+    target = (errors @ profile.panel).flatten(1)
+    solution = _ridge((design - mean) / std, target)
+    profile.regressor_mean[phase], profile.regressor_std[phase] = mean, std
+    profile.weight[phase], profile.intercept[phase] = solution.weight, target.mean(0)
+    shape = (len(errors), profile.horizon, -1)
+
+    def explained(left: Tensor) -> Tensor:
+        return (target - left).view(shape) @ profile.panel.mT
+
+    return _Errors(
+        errors - explained(solution.left_out), errors - explained(solution.fitted), change
+    )
+
+
+def _fit_spread(profile: ProfileForecast, found: dict[int, _Errors], keep_axes: bool) -> None:
+    """Spreads and modes of all kinds of origin, and how much a window's restlessness tells."""
+    change = torch.cat([errors.change for errors in found.values()]).mean(0)
+    profile.typical_change.copy_(torch.where(change > 0.0, change, 1.0))
+    best = (-torch.inf, 0.0)
+    for seasons in _PRIOR_SEASONS:
+        prior = seasons * profile.plan.recent
+        total = 0.0
+        for errors in found.values():
+            factor = profile.restlessness(errors.change, prior).unsqueeze(1)
+            calm = errors.left_out / factor
+            spread = calm.square().mean(0).sqrt()
+            alive = spread > _floor(spread)
+            likelihood = spread.clamp_min(_floor(spread)).log() * alive + factor.log() * alive
+            total -= float(likelihood.mean(0).sum())
+        best = max(best, (total, prior))
+    profile.prior.fill_(best[1])
+    for phase, errors in found.items():
+        factor = profile.restlessness(errors.change).unsqueeze(1)
+        for name, one in (("spread", errors.left_out), ("spread_fitted", errors.fitted)):
+            spread = (one / factor).square().mean(0).sqrt()
+            getattr(profile, name)[phase] = spread.clamp_min(_floor(spread))
+        standard = errors.left_out / factor / profile.spread[phase]
+        if profile.knots is not None:
+            profile.knots[phase] = _quantiles(standard)
+            knots = profile.knots[phase]
+            standard = to_scores(standard.movedim(0, -1).contiguous(), knots).movedim(-1, 0)
+        alive = profile.spread[phase] > 2.0 * _floor(profile.spread[phase])
+        if not keep_axes:
+            _fit_modes(profile, phase, standard * alive)
+
+
+def _quantiles(standard: Tensor) -> Tensor:
+    """Strictly rising quantiles of errors ``[n, T, D]`` at :data:`SCORES`, ``[T, D, Q]``."""
+    n = len(standard)
+    levels = torch.special.ndtr(SCORES)
+    knots = torch.quantile(standard, levels, dim=0).movedim(0, -1)
+    knots = (n * knots + _PRIOR_QUANTILES * SCORES) / (n + _PRIOR_QUANTILES)
+    return knots
+
+
+def _fit_modes(profile: ProfileForecast, phase: int, standard: Tensor) -> None:
+    """Axes and modes of standardised errors ``[n, T, D]``."""
+    n, steps, dims = standard.shape
+    flat_time = standard.transpose(0, 1).flatten(1)
+    flat_dims = standard.flatten(0, 1)
+    times, time_axes = _axes(flat_time @ flat_time.T / (n * dims), n)
+    sizes, dimension_axes = _axes(flat_dims.T @ flat_dims / (n * steps), n * steps)
+    modes = (time_axes.mT @ standard @ dimension_axes).flatten(1)
+    variance = torch.outer(times, sizes).flatten()
+    own = modes.square().sum(0)
+    variance = (own + _PRIOR_ORIGINS * variance) / (n + _PRIOR_ORIGINS)
+    order = variance.argsort(descending=True)
+    profile.time_axes[phase], profile.dimension_axes[phase] = time_axes, dimension_axes
+    profile.order[phase] = order
+    profile.deviation[phase] = variance[order].clamp_min(1e-8).sqrt()
+
+
+def _axes(correlation: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, falling, and eigenvectors whose sum is positive."""
+    size = len(correlation)
+    shrinkage = size / (size + count)
+    trace = correlation.diagonal().mean().clamp_min(1e-12)
+    identity = torch.eye(size, dtype=correlation.dtype)
+    correlation = (1.0 - shrinkage) * correlation / trace + (shrinkage + 1e-6) * identity
+    values, vectors = torch.linalg.eigh(correlation)
+    values, vectors = values.flip(0), vectors.flip(1)
+    sign = torch.where(vectors.sum(0) < 0.0, -1.0, 1.0)
+    return values, vectors * sign
+
+
+class _Solution(NamedTuple):
+    weight: Tensor
+    left_out: Tensor
+    fitted: Tensor
+
+
+def _ridge(design: Tensor, target: Tensor) -> _Solution:
+    """Ridge regression of ``target [n, Q]`` on standardised ``design [n, F]``.
+
+    One penalty for all outputs, by the leave-one-out error ``e / (1 - h)`` (Hastie, Tibshirani &
+    Friedman 2009, eq. 7.64).
+    """
+    n = len(design)
+    centred = target - target.mean(0)
+    values, vectors = torch.linalg.eigh(design.T @ design)
+    scores, values = design @ vectors, values.clamp_min(0.0)
+    products = scores.T @ centred
+    weight_of = 1.0 / centred.square().mean(0).clamp_min(1e-12)
+    best = None
+    for penalty in _PENALTIES:
+        inverse = 1.0 / (values + penalty * n)
+        fitted = centred - scores @ (inverse.unsqueeze(1) * products)
+        hat = 1.0 / n + scores.square() @ inverse
+        left_out = fitted / (1.0 - hat).clamp_min(1e-3).unsqueeze(1)
+        error = float((left_out.square().mean(0) * weight_of).sum())
+        if best is None or error < best[0]:
+            best = (error, inverse, left_out, fitted)
+    assert best is not None
+    _, inverse, left_out, fitted = best
+    return _Solution(vectors @ (inverse.unsqueeze(1) * products), left_out, fitted)
+
+
+def _judge(plan: Plan, series: Series, horizon: int) -> float | None:
+    """CRPS of a plan's forecasts of the last fifth, fitted to what is before; None without room.
+
+    Of every dimension and of the sum, in units of the dimension's and the sum's size. Origins of
+    two kinds stand for all.
+    """
+    length = len(series)
+    split = int(length * (1.0 - _HELD_OUT))
+    if plan.memory + horizon > split or split + horizon > length:
+        return None
+    dims = series.target.shape[1]
+    features = torch.from_numpy(series.features[:length])
+    profile = ProfileForecast(plan, horizon, dims, features.shape[1])
+    if profile.weight.numel() > _MOST_WEIGHTS:
+        return None
+    early = replace(
+        series,
+        target=series.target[:split],
+        observed=series.observed[:split],
+        features=series.features[:split],
+    )
+    stride = max(1, plan.season // 2)
+    phases = sorted({0, plan.phases // 2})
+    fit_profile(profile, [early], [features[:split]], phases)
+    first = torch.arange(split, length - horizon + 1, 1 if plan.phases > 1 else stride)
+    told = profile.phase_of(features[first])
+    first = first[torch.isin(told, torch.tensor(phases))]
+    if not len(first):
+        return None
+    first = first[:: -(-len(first) // _JUDGED)]
+    index = first.unsqueeze(1) + torch.arange(-plan.memory, horizon)
+    values = torch.from_numpy(series.target)[index]
+    past, future = values[:, : plan.memory], values[:, plan.memory :]
+    observed = torch.from_numpy(series.observed)[index][:, plan.memory :]
+    frame = profile(past, features[index])
+    noise = torch.randn(
+        (len(index) * _DRAWS, horizon * dims),
+        dtype=torch.float64,
+        generator=seeded(0, _NOISE),
+    )
+    drawn = profile.bounded(frame.unwhiten(noise)).unflatten(0, (-1, _DRAWS))
+    sums = values.sum(2).flatten()
+    size = _positive(sums.std(unbiased=False), sums)
+    each = _crps(drawn, future) * observed / profile.size
+    return float(each.mean() + _crps(drawn.sum(3), future.sum(2)).mean() / size)
+
+
+def _crps(drawn: Tensor, truth: Tensor) -> Tensor:
+    """CRPS of samples ``[n, N, ...]``, without bias, ``[n, ...]``."""
+    count = drawn.shape[1]
+    error = (drawn - truth.unsqueeze(1)).abs().mean(1)
+    # Of sorted samples, the mean absolute difference is a weighted sum.
+    weight = 2.0 * torch.arange(count, dtype=drawn.dtype) - (count - 1)
+    ordered = drawn.sort(1).values.movedim(1, -1)
+    return error - (ordered @ weight) / (count * (count - 1))
+
+
+def _lowest(values: Tensor) -> Tensor:
+    """The least value, where values rest on it, and minus infinity elsewhere, ``[D]``."""
+    least, most = values.amin(0), values.amax(0)
+    resting = (values == least).double().mean(0)
+    bounded = (resting >= _RESTING) & (most > least)
+    return torch.where(bounded, least, -torch.inf)
+
+
+def _limited(errors: Tensor) -> Tensor:
+    """Errors within six of their spreads: a break in one series must not set all weights."""
+    spread = errors.square().mean(0).sqrt()
+    return torch.maximum(torch.minimum(errors, _LIMIT * spread), -_LIMIT * spread)
+
+
+def _floor(spread: Tensor) -> float:
+    return 1e-9 * float(spread.max()) + 1e-12
+
+
+def _positive(size: Tensor, values: Tensor) -> Tensor:
+    return torch.maximum(size, 1e-13 * values.abs().amax(0) + 1e-12)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
 from tsdiff.estimators import SavedModelError
+from tsdiff.random import seeded
 
 FlowMatching = tsdiff.FlowMatchingEstimator
 
@@ -16,6 +21,13 @@ FlowMatching = tsdiff.FlowMatchingEstimator
 @pytest.fixture(scope="module")
 def trained():
     return FlowMatching(**SMALL).fit(frame(random_walk()), progress=False)
+
+
+def moved(predictor):
+    """A copy whose network, whatever its training came to, has something to say."""
+    copy = deepcopy(predictor)
+    torch.nn.init.normal_(copy.model.decoder.network.outlet.weight, 0.0, 0.3, seeded(1))
+    return copy
 
 
 def test_columns_are_matched_by_name(trained):
@@ -68,6 +80,72 @@ def test_more_samples_than_a_chunk(trained):
     many = samples_of(trained, [entry(random_walk())], num_samples=1003)
     assert many.shape == (1, 1003, 4, 3)
     assert len(np.unique(many[0, :, 0, 0])) == 1003
+
+
+def test_memory_has_no_say_in_what_is_drawn(trained, monkeypatch):
+    """Wide data are drawn a few series at a time, and no series sees the others."""
+    data = [entry(random_walk(seed=seed)) for seed in range(5)]
+    sizes = []
+    sample = type(trained.model).sample
+
+    def spied(model, window, *arguments, **options):
+        sizes.append(len(window.target))
+        return sample(model, window, *arguments, **options)
+
+    monkeypatch.setattr(type(trained.model), "sample", spied)
+    together = samples_of(trained, data, num_samples=7)
+    monkeypatch.setattr("tsdiff.estimators.predictor._MOST_VALUES", 2 * 7 * 3)
+    apart = samples_of(trained, data, num_samples=7)
+    assert sizes == [5, 2, 2, 1]
+    np.testing.assert_allclose(apart, together, rtol=1e-5)
+
+
+def test_reduced_precision_is_near_and_leaves_the_model_alone(trained):
+    trained, data = moved(trained), [entry(random_walk())]
+    usual = samples_of(trained, data)
+    reduced = samples_of(trained, data, precision="bf16")
+    assert not np.array_equal(reduced, usual)
+    np.testing.assert_allclose(reduced, usual, atol=0.1 * usual.std())
+    np.testing.assert_array_equal(samples_of(trained, data), usual)
+    with pytest.raises(ValueError, match="unknown precision 'fp8': expected one of fp32, bf16"):
+        trained.predict(data, precision="fp8")
+    with pytest.raises(ValueError, match="unknown precision 'fp8'"):
+        FlowMatching(**SMALL, precision="fp8").fit(data, progress=False)
+
+
+def test_training_in_reduced_precision(tmp_path):
+    data = [entry(random_walk())]
+    options = SMALL | {"precision": "bf16", "num_validation_windows": 0}
+    predictor = FlowMatching(**options).fit(data, progress=False)
+    assert all(p.dtype == torch.float32 for p in predictor.model.parameters())
+    drawn = samples_of(predictor, data)
+    assert np.isfinite(drawn).all()
+    predictor.save(tmp_path)
+    np.testing.assert_array_equal(samples_of(tsdiff.load(tmp_path), data), drawn)
+    assert not np.array_equal(samples_of(predictor, data, precision="fp32"), drawn)
+
+
+def test_a_compiled_network_is_the_network(trained, monkeypatch):
+    compiled, data = moved(trained), [entry(random_walk())]
+    usual = samples_of(compiled, data)
+    compiled.model.decoder.network.compiled = True
+    calls = []
+
+    def translate(module, inputs):
+        calls.append(len(inputs))
+        return module
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=translate))
+    np.testing.assert_allclose(samples_of(compiled, data), usual, rtol=1e-5)
+    assert calls
+
+    def broken(module, inputs):
+        raise RuntimeError("no compiler")
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile.func, backend=broken))
+    with pytest.warns(UserWarning, match="can't be compiled here"):
+        np.testing.assert_array_equal(samples_of(compiled, data), usual)
 
 
 @pytest.mark.parametrize("quantiles", [0.5, [], [0.0, 0.5], [1.5], "median"])

@@ -471,10 +471,10 @@ class AffineDecoder(Decoder):
 
 def bound(network: Network, context: Tensor, condition_weight: float) -> Evaluate:
     """A network under a context, guided by itself without one: see :meth:`AffineDecoder.field`."""
-    given = network.bind(context)
+    given = network.bind_to_sample(context)
     if condition_weight == 1.0:
         return given
-    free = network.bind(torch.zeros_like(context))
+    free = network.bind_to_sample(torch.zeros_like(context))
     return lambda x, t: torch.lerp(free(x, t), given(x, t), condition_weight)
 
 

@@ -15,7 +15,7 @@ from tsdiff.estimators.prepare import names_of
 from tsdiff.guidance import Guidance
 from tsdiff.guidance.conditions import check_together
 from tsdiff.guidance.reading import Outlook
-from tsdiff.networks import NETWORKS
+from tsdiff.networks import NETWORKS, PRECISIONS
 from tsdiff.solvers import as_grid, as_solver
 from tsdiff.solvers.base import check_steps
 from tsdiff.transforms import LINEAR, SCALINGS
@@ -63,6 +63,7 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
         ("linear", LINEAR),
         ("decoding", ("autoregressive", "horizon")),
         ("network", tuple(NETWORKS)),
+        ("precision", tuple(PRECISIONS)),
     ):
         if getattr(estimator, name) not in choices:
             raise ValueError(

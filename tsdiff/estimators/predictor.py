@@ -25,6 +25,8 @@ from tsdiff.estimators.preferring import Cost, PreferenceOptions, prefer
 from tsdiff.guidance import Guidance, as_guidance
 from tsdiff.guidance.sampler import check_steerable
 from tsdiff.guidance.steering import Steering
+from tsdiff.networks import PRECISIONS
+from tsdiff.networks.base import computing_in
 from tsdiff.random import seeded
 from tsdiff.solvers import Grid, Solver
 from tsdiff.transforms import forecast_windows, load_series
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 SteeringMaker = Callable[..., Steering]
 _FORECAST, _LIKELIHOOD = 101, 102
 _CHUNK = 1000
+# Values of a step, all samples and dimensions of all series, that are drawn at once: a network
+# needs many times their memory.
+_MOST_VALUES = 2**22
 
 
 class NonFiniteForecastError(RuntimeError):
@@ -90,6 +95,7 @@ class GenerativePredictor(RepresentablePredictor):
         guidance: Any = None,
         seed: int = 0,
         batch_size: int = 32,
+        precision: str | None = None,
         device: str | torch.device = "cpu",
     ) -> Any:
         """Forecast the ``prediction_length`` steps after each series.
@@ -120,7 +126,10 @@ class GenerativePredictor(RepresentablePredictor):
             The same seed gives the same forecast, whatever the batch size. A series' noise
             depends on its position in the data set and on nothing else.
         batch_size
-            Series per batch: memory, not results, depends on it.
+            Series per batch, at most: memory, not results, depends on it. Of wide data fewer
+            are taken at once.
+        precision
+            ``"fp32"`` or ``"bf16"``, of the network's matrix products; None is the estimator's.
         device
             Where to compute; the model stays there.
 
@@ -148,12 +157,15 @@ class GenerativePredictor(RepresentablePredictor):
             self.model.check_solver(solver)
         for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
             checks.positive_integer(name, value)
+        if precision is not None and precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise ValueError(f"unknown precision {precision!r}: expected one of {known}")
         if quantiles is not None:
             checks.check_quantiles(quantiles)
         given = as_entries(dataset, self.facts.freq)
         entries = prepare.align_dimensions(given, self.facts.dimension_names)
         checks.check_compatible(entries, self.facts, future=self.prediction_length)
-        sampler = {"solver": solver, "num_steps": num_steps, "grid": grid}
+        sampler = {"solver": solver, "num_steps": num_steps, "grid": grid, "precision": precision}
         guidance = as_guidance(guidance)
         checks.check_guidance(guidance, given, self.facts, self.estimator, solver)
         plan = [self._conditions(guidance, entry) for entry in given]
@@ -183,6 +195,8 @@ class GenerativePredictor(RepresentablePredictor):
         device: str | torch.device,
     ) -> Iterator[SampleForecast]:
         self.model.to(device)
+        values = min(num_samples, _CHUNK) * self.facts.target_dim
+        batch_size = max(1, min(batch_size, _MOST_VALUES // values))
         # Where nothing at all was observed at the end, the forecast starts where observation
         # ended, and its first steps are dropped: the longer the silence, the wider the forecast.
         numbered = [(i, *_split_silence(entry)) for i, entry in enumerate(entries)]
@@ -205,6 +219,8 @@ class GenerativePredictor(RepresentablePredictor):
         seed: int,
         device: str | torch.device,
     ) -> Iterator[SampleForecast]:
+        sampler = dict(sampler)
+        precision = sampler.pop("precision")
         steps = silence + self.prediction_length
         past = self.model.past_length
         series = load_series([entry for _, entry, _ in batch], self.facts.freq, steps, last=past)
@@ -224,7 +240,8 @@ class GenerativePredictor(RepresentablePredictor):
                 sampler = sampler | {
                     "steering": steer(num_samples=count, generator=generators[0], ahead=silence)
                 }
-            drawn = self.model.sample(window, count, generators, steps=steps, **sampler)
+            with computing_in(self.model, precision):
+                drawn = self.model.sample(window, count, generators, steps=steps, **sampler)
             chunks.append(drawn[:, :, silence:].cpu().numpy())
         samples = np.concatenate(chunks, axis=1)
         if not np.isfinite(samples).all():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tsdiff.networks.base import Network
+from tsdiff.networks.base import PRECISIONS, Network
 from tsdiff.networks.dilated import DilatedResidualNetwork
 from tsdiff.networks.embedding import TimeEmbedding
 from tsdiff.networks.mlp import ResidualMLP
@@ -10,4 +10,11 @@ from tsdiff.networks.mlp import ResidualMLP
 NETWORKS: dict[str, type[Network]] = {"mlp": ResidualMLP, "dilated": DilatedResidualNetwork}
 """Networks by the names that estimators understand."""
 
-__all__ = ["NETWORKS", "DilatedResidualNetwork", "Network", "ResidualMLP", "TimeEmbedding"]
+__all__ = [
+    "NETWORKS",
+    "PRECISIONS",
+    "DilatedResidualNetwork",
+    "Network",
+    "ResidualMLP",
+    "TimeEmbedding",
+]

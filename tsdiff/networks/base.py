@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from tsdiff.networks.embedding import TimeEmbedding
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""What a network's matrix products may be computed in; weights are single precision in any case."""
 
 
 class Network(nn.Module):
@@ -17,9 +23,18 @@ class Network(nn.Module):
 
     Its last layer is ``outlet``. Parameters of every subclass: ``target_dim`` (D) and
     ``context_dim`` (H), then its own.
+
+    Attributes
+    ----------
+    precision
+        One of :data:`PRECISIONS`.
+    compiled
+        Whether samplers have PyTorch compile the network, where a compiler can be had.
     """
 
     outlet: nn.Linear | nn.Conv1d
+    precision: str = "fp32"
+    compiled: bool = False
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         return self.bind(context)(x, t)
@@ -51,3 +66,50 @@ class Network(nn.Module):
         What depends on the context alone is computed here, once for a whole run of a solver.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no bind(context)")
+
+    def bind_to_sample(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """As :meth:`bind`, compiled if that is asked for."""
+        predict = self.bind(context)
+        return _compiled(predict) if self.compiled else predict
+
+    def products(self, device: torch.device) -> AbstractContextManager[object]:
+        """What networks put their layers into: matrix products are in :attr:`precision`."""
+        reduced = PRECISIONS[self.precision]
+        return torch.autocast(device.type, reduced, enabled=reduced != torch.float32)
+
+
+@contextmanager
+def computing_in(module: nn.Module, precision: str | None) -> Iterator[None]:
+    """All networks of a module in that precision for a while; None leaves them alone."""
+    networks = [part for part in module.modules() if isinstance(part, Network)]
+    before = [network.precision for network in networks]
+    try:
+        for network in networks:
+            network.precision = precision or network.precision
+        yield
+    finally:
+        for network, own in zip(networks, before, strict=True):
+            network.precision = own
+
+
+def _compiled(predict: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """``predict`` compiled for any number of rows, or itself where that can't be done."""
+    fast = torch.compile(predict, dynamic=True)
+
+    def attempt(x: Tensor, t: Tensor) -> Tensor:
+        nonlocal fast
+        try:
+            return fast(x, t)
+        except Exception as error:  # whatever compilers and their tools raise
+            if fast is predict:
+                raise
+            fast = predict
+            result = predict(x, t)  # an error of its own is no matter of compilation
+            warnings.warn(
+                f"the network can't be compiled here ({type(error).__name__}), and is run as it "
+                "is; compile=False says nothing",
+                stacklevel=2,
+            )
+            return result
+
+    return attempt

@@ -80,19 +80,21 @@ class DilatedResidualNetwork(Network):
     def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         # [B, T, D] becomes B·T rows of one channel and length D, in that row order throughout.
         steps = context.shape[1]
-        row_context = self.context(context).flatten(0, 1).unsqueeze(1)
-        gate_contexts = [gate(row_context) for gate in self.gates]
+        with self.products(context.device):
+            row_context = self.context(context).flatten(0, 1).unsqueeze(1)
+            gate_contexts = [gate(row_context) for gate in self.gates]
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
-            h = F.leaky_relu(self.inlet(x.flatten(0, 1).unsqueeze(1)), 0.4)
-            time = self.time(t)
-            if t.shape[0] > 1:
-                time = time.repeat_interleave(steps, dim=0)
-            total = torch.zeros_like(h)
-            for block, gate_context in zip(self.blocks, gate_contexts, strict=True):
-                h, skip = block(h, time, gate_context)
-                total = total + skip
-            h = F.leaky_relu(self.skip(total / len(self.blocks) ** 0.5), 0.4)
-            return self.outlet(h).squeeze(1).unflatten(0, x.shape[:2])
+            with self.products(x.device):
+                h = F.leaky_relu(self.inlet(x.flatten(0, 1).unsqueeze(1)), 0.4)
+                time = self.time(t)
+                if t.shape[0] > 1:
+                    time = time.repeat_interleave(steps, dim=0)
+                total = torch.zeros_like(h)
+                for block, gate_context in zip(self.blocks, gate_contexts, strict=True):
+                    h, skip = block(h, time, gate_context)
+                    total = total + skip
+                h = F.leaky_relu(self.skip(total / len(self.blocks) ** 0.5), 0.4)
+                return self.outlet(h).squeeze(1).unflatten(0, x.shape[:2]).to(x.dtype)
 
         return predict

@@ -55,17 +55,21 @@ class ResidualMLP(Network):
         self.start_at_zero(self.outlet, *second)
 
     def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        from_context = self.context_modulation(context)
+        with self.products(context.device):
+            from_context = self.context_modulation(context)
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
-            modulation = from_context + self.time_modulation(self.time(t))
-            scales, shifts = modulation.unflatten(-1, (2, self.num_blocks, self.width)).unbind(-3)
-            h = self.inlet(x)
-            for first, second, scale, shift in zip(
-                self.first, self.second, scales.unbind(-2), shifts.unbind(-2), strict=True
-            ):
-                modulated = torch.addcmul(shift, F.layer_norm(h, (self.width,)), 1.0 + scale)
-                h = h + second(F.silu(first(modulated)))
-            return self.outlet(F.silu(h))
+            with self.products(x.device):
+                modulation = from_context + self.time_modulation(self.time(t))
+                parts = modulation.unflatten(-1, (2, self.num_blocks, self.width))
+                scales, shifts = parts.unbind(-3)
+                h = self.inlet(x)
+                for first, second, scale, shift in zip(
+                    self.first, self.second, scales.unbind(-2), shifts.unbind(-2), strict=True
+                ):
+                    normal = F.layer_norm(h, (self.width,)).to(shift.dtype)
+                    modulated = torch.addcmul(shift, normal, 1.0 + scale)
+                    h = h + second(F.silu(first(modulated)))
+                return self.outlet(F.silu(h)).to(x.dtype)
 
         return predict

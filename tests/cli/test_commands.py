@@ -131,6 +131,20 @@ def test_evaluate_adds_statistical_baselines(model: Path, table: Path) -> None:
         assert name in result.output
 
 
+def test_evaluate_adds_automatic_baselines(model: Path, table: Path) -> None:
+    result = call("evaluate", model, table, "--num-windows", "1", "--automatic")
+    assert result.exit_code == 0, result.output
+    for name in ("auto ETS", "auto ARIMA"):
+        assert name in result.output
+
+
+def test_evaluate_needs_the_extra_for_automatic_baselines(model, table, monkeypatch) -> None:
+    monkeypatch.setattr("tsdiff.evaluation.automatic.is_installed", lambda: False)
+    result = call("evaluate", model, table, "--automatic")
+    assert result.exit_code != 0
+    assert "pip install 'tsdiff[statistical]'" in " ".join(result.stderr.split())
+
+
 def test_evaluate_warns_of_windows_that_were_trained_on(model: Path, table: Path) -> None:
     result = call("-q", "evaluate", model, table, "--num-windows", "5", "--no-baselines")
     assert result.exit_code == 0

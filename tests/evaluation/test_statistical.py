@@ -427,7 +427,9 @@ def test_they_are_among_the_baselines_if_asked_for():
     naive = baselines("h", 24)
     every = baselines("h", 24, statistical=True)
     assert list(every)[: len(naive)] == list(naive)
-    assert list(every)[len(naive) :] == ["climatology", "vector autoregression", "seasonal ridge"]
+    assert list(every)[len(naive) :] == [
+        "climatology", "vector autoregression", "last seasons", "seasonal ridge",
+    ]  # fmt: skip
     assert "seasonal ridge" not in baselines("YE", 2, statistical=True)
 
 

@@ -15,6 +15,7 @@ from tsdiff.benchmark.configuration import BASELINES, Budget, Configuration, Mod
 from tsdiff.benchmark.data import DatasetSpec, Missing, Synthetic, Task, load
 from tsdiff.benchmark.machine import versions
 from tsdiff.benchmark.record import FORMAT, Key
+from tsdiff.evaluation.automatic import is_installed
 
 __all__ = ["Job", "Plan", "UnknownNameError", "make_plan"]
 
@@ -119,13 +120,15 @@ def estimator_parameters(estimator: Any) -> dict[str, Any]:
 
 
 def _accepted() -> Collection[str]:
-    return inspect.signature(evaluation.baselines).parameters
+    """Kinds of baselines that there are, and that can be computed here."""
+    known = inspect.signature(evaluation.baselines).parameters
+    return [kind for kind in known if kind != "automatic" or is_installed()]
 
 
 def _missing_baselines(configuration: Configuration, spec: DatasetSpec) -> Iterator[str]:
     for kind in configuration.baselines_on(spec):
         if kind != "naive" and kind not in _accepted():
-            yield f"{kind} baselines are left out: this version has none"
+            yield f"{kind} baselines are left out: they need pip install 'tsdiff[statistical]'"
 
 
 def _jobs(

@@ -44,7 +44,14 @@ def evaluate(
         bool,
         typer.Option(
             "--statistical",
-            help="Score climatology, a vector autoregression and a seasonal ridge regression, too.",
+            help="Score climatology, a vector autoregression, the last seasons and a seasonal "
+            "ridge regression, too.",
+        ),
+    ] = False,
+    automatic: Annotated[
+        bool,
+        typer.Option(
+            "--automatic", help="Score exponential smoothing and ARIMA, too; takes a while."
         ),
     ] = False,
     json_file: Annotated[
@@ -66,8 +73,10 @@ def evaluate(
 ) -> None:
     """Score a model beside last value, seasonal naive and random walk.
 
-    --statistical adds climatology, a vector autoregression and a ridge
-    regression of each season on those before it: harder to beat.
+    --statistical adds climatology, a vector autoregression, the last seasons
+    and a ridge regression of each season on those before it: harder to beat.
+    --automatic adds exponential smoothing and ARIMA, chosen anew for every
+    dimension and window, about a second each.
 
     A data set of the catalog is scored on its test windows, a file on rolling
     windows at its end, which the model must not have seen: see --hold-out of
@@ -80,6 +89,10 @@ def evaluate(
       tsdiff evaluate model exchange_rate --num-steps 32 --no-baselines
     """
     screen: Screen = ctx.obj
+    if baselines and automatic:
+        from tsdiff.evaluation.automatic import check_installed
+
+        check_installed()  # before anything is computed
     with screen.working("Loading ..."):
         predictor = models.load(model)
         source = sources.load_for(predictor, data, screen, **table)
@@ -91,6 +104,7 @@ def evaluate(
         screen,
         with_baselines=baselines,
         statistical=statistical,
+        automatic=automatic,
         num_samples=num_samples,
         seed=seed,
         **sampler,
@@ -110,6 +124,7 @@ def scores(
     *,
     with_baselines: bool = True,
     statistical: bool = False,
+    automatic: bool = False,
     num_samples: int = 100,
     seed: int = 0,
     keep_forecasts: bool = False,
@@ -129,7 +144,10 @@ def scores(
         results.append(evaluation.evaluate(predictor, windows, name=name, **shared, **sampler))
     if with_baselines:
         baselines = evaluation.baselines(
-            predictor.facts.freq, predictor.prediction_length, statistical=statistical
+            predictor.facts.freq,
+            predictor.prediction_length,
+            statistical=statistical,
+            automatic=automatic,
         )
         with screen.working("Scoring the baselines ..."):
             for name, baseline in baselines.items():

@@ -8,6 +8,7 @@ samples with samples.
 
 from __future__ import annotations
 
+from tsdiff.evaluation.automatic import AutoARIMA, AutoETS
 from tsdiff.evaluation.autoregression import VectorAutoregression
 from tsdiff.evaluation.backtests import backtest, evaluate, score_forecasts
 from tsdiff.evaluation.calibration_plots import calibration_plot
@@ -27,6 +28,7 @@ from tsdiff.evaluation.integral_transform import (
     pit,
     pit_sum,
 )
+from tsdiff.evaluation.last_seasons import LastSeasons
 from tsdiff.evaluation.likelihood import negative_log_likelihood
 from tsdiff.evaluation.metrics import (
     coverage,
@@ -48,12 +50,15 @@ from tsdiff.evaluation.significance import Difference, Significance
 from tsdiff.evaluation.variogram import variogram_score
 
 __all__ = [
+    "AutoARIMA",
+    "AutoETS",
     "Calibration",
     "Climatology",
     "CloudScore",
     "Comparison",
     "Difference",
     "Evaluation",
+    "LastSeasons",
     "LastValue",
     "RandomWalk",
     "Score",

@@ -16,10 +16,12 @@ import numpy as np
 import pandas as pd
 from gluonts.model.predictor import RepresentablePredictor
 
+from tsdiff.evaluation.automatic import AutoARIMA, AutoETS
 from tsdiff.evaluation.autoregression import VectorAutoregression
 from tsdiff.evaluation.calendars import season_length
 from tsdiff.evaluation.climatology import Climatology
 from tsdiff.evaluation.forecaster import Baseline, GaussianBaseline, fill_forward
+from tsdiff.evaluation.last_seasons import LastSeasons
 from tsdiff.evaluation.ridge import SeasonalRidge
 
 __all__ = ["LastValue", "RandomWalk", "SeasonalNaive", "baselines", "season_length"]
@@ -146,7 +148,7 @@ class RandomWalk(GaussianBaseline):
 
 
 def baselines(
-    freq: str, prediction_length: int, *, statistical: bool = False
+    freq: str, prediction_length: int, *, statistical: bool = False, automatic: bool = False
 ) -> dict[str, RepresentablePredictor]:
     """The baselines for a frequency, by the names that stand in tables.
 
@@ -157,16 +159,20 @@ def baselines(
     prediction_length
         Steps to forecast.
     statistical
-        Add climatology, a vector autoregression and, where the frequency has a season, the ridge
-        regression of a season on those before it: harder to beat, and estimated anew for every
-        window, which takes seconds where dimensions are many.
+        Add climatology, a vector autoregression and, where the frequency has a season, the last
+        seasons and the ridge regression of a season on those before it: harder to beat, and
+        estimated anew for every window, which takes seconds where dimensions are many.
+    automatic
+        Add exponential smoothing and ARIMA, chosen anew for every dimension of every window, which
+        takes about a second each. Forecasting needs the extra ``statistical``.
 
     Returns
     -------
     dict
         ``"last value"``, ``"seasonal naive"`` (where the frequency has a season longer than one
         step) and ``"random walk"``; if ``statistical``, also ``"climatology"``,
-        ``"vector autoregression"`` and ``"seasonal ridge"``.
+        ``"vector autoregression"``, ``"last seasons"`` and ``"seasonal ridge"``; if ``automatic``,
+        ``"auto ETS"`` and ``"auto ARIMA"``.
 
     Raises
     ------
@@ -182,5 +188,9 @@ def baselines(
         found["climatology"] = Climatology(prediction_length)
         found["vector autoregression"] = VectorAutoregression(prediction_length)
         if season > 1:
+            found["last seasons"] = LastSeasons(prediction_length, season)
             found["seasonal ridge"] = SeasonalRidge(prediction_length, season)
+    if automatic:
+        found["auto ETS"] = AutoETS(prediction_length, season)
+        found["auto ARIMA"] = AutoARIMA(prediction_length, season)
     return found

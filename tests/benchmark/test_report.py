@@ -14,6 +14,7 @@ import pytest
 
 from tests.benchmark.pages import HOSTILE, LEVELS, benchmark, full
 from tests.benchmark.records import failed, record
+from tsdiff.benchmark.page import numbers
 from tsdiff.benchmark.page.charts import STEPS, calibrated_band, chart_data
 from tsdiff.benchmark.page.findings import finding, summary
 from tsdiff.benchmark.page.groups import groups_of
@@ -74,6 +75,23 @@ def test_json_in_a_script_can_not_end_it():
     text = script_json(content)
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == {"a": HOSTILE, "b": [None, 1.5], "<!--": "]]>"}
+
+
+def test_numbers_are_printed_to_be_read():
+    assert [numbers.amount(v) for v in (0, 2, 16.0, 2.5, 0.01234, 1234567)] == [
+        "0", "2", "16", "2.50", "0.0123", "1\u2009234\u2009567"
+    ]  # fmt: skip
+    assert [numbers.seconds(v) for v in (0.0024, 3.14159, 720, 7300, float("nan"))] == [
+        "2.4 ms", "3.14 s", "12 min", "2.03 h", "–"
+    ]  # fmt: skip
+    assert [numbers.change(v) for v in (-0.0912, 0.0004, 0.21, 24)] == [
+        "−9.1 %", "0.0 %", "+21 %", "+2\u2009400 %"
+    ]  # fmt: skip
+    assert numbers.score_text("crps", Score(0.0081, 0.00004)) == ("0.0081", "0.00004")
+    assert numbers.score_text("crps", Score(0.0081, 0.0)) == ("0.0081", "")
+    assert numbers.score_text("coverage_80", Score(0.781, 0.02)) == ("78 %", "2")
+    assert numbers.score_text("nll", Score(-5.22, float("nan"))) == ("−5.2200", "")
+    assert [numbers.memory(v * 2**20) for v in (300, 2048)] == ["300 MiB", "2.0 GiB"]
 
 
 def test_hostile_names_stay_text(text, page):

@@ -29,8 +29,13 @@ def score_text(metric: str, score: Score) -> tuple[str, str]:
         return f"{100 * score.value:.0f} %", error
     value, _, error = str(score).partition(" ± ")
     if error and float(error) == 0:  # smaller than the digits of the score
-        error = f"{score.error:.1g}"
+        error = _one_digit(score.error)
     return value.replace("-", MINUS), error
+
+
+def _one_digit(value: float) -> str:
+    """A number below one with a single digit, never with an exponent."""
+    return f"{value:.{min(12, -math.floor(math.log10(value)))}f}"
 
 
 def change(ratio: float) -> str:
@@ -57,12 +62,13 @@ def _signed(ratio: float) -> str:
 
 
 def amount(value: float) -> str:
-    """Three digits, grouped by thousands."""
+    """Three digits, whole numbers as they are, grouped by thousands."""
     if not math.isfinite(value):
         return NONE
     if value == 0:
         return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    whole = value == round(value)
+    digits = 0 if whole else max(0, 2 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{digits}f}".replace(",", "\N{THIN SPACE}")
     return text
 

@@ -36,7 +36,12 @@ class Column:
 
 
 def table(
-    caption: Any, columns: Sequence[Column], rows: Sequence[Html], *, sorted_by: int | None = None
+    label: str,
+    caption: Any,
+    columns: Sequence[Column],
+    rows: Sequence[Html],
+    *,
+    sorted_by: int | None = None,
 ) -> Html:
     """A table whose columns sort, in a box of its own that scrolls."""
     heads = [
@@ -56,7 +61,7 @@ def table(
         element("tbody", *rows),
         class_="sortable",
     )
-    return element("div", content, class_="scroll", tabindex="0", role="region", aria_label="table")
+    return element("div", content, class_="scroll", tabindex="0", role="region", aria_label=label)
 
 
 def cell(text: Any, value: Any = None, **flags: bool) -> Html:
@@ -95,7 +100,10 @@ def score_table(group: Group) -> Html:
                 cells += _against_cells(group, method)
         cells.append(cell(len(method.records), float(len(method.records)), num=True, off=True))
         rows.append(element("tr", *cells, class_=None if method.is_model else "baseline"))
-    return table(_score_caption(group), columns, rows, sorted_by=1 if HEADLINE in names else None)
+    label = f"Scores, {group.title}"
+    return table(
+        label, _score_caption(group), columns, rows, sorted_by=1 if HEADLINE in names else None
+    )
 
 
 _AGAINST = "CRPS-sum relative to the best baseline's; below zero is better"
@@ -185,7 +193,7 @@ def overview_table(groups: Sequence[Group]) -> Html:
         "better. ● beyond the luck of the windows: the 95 % interval of a paired bootstrap leaves "
         "out zero."
     )
-    return table(caption, columns, rows)
+    return table("All comparisons", caption, columns, rows)
 
 
 def _overview_cell(group: Group, method: Method | None) -> Html:
@@ -226,14 +234,13 @@ def cost_table(groups: Sequence[Group]) -> Html:
         where = cell(group.title, nowrap=True)
         row = None if method.is_model else "baseline"
         rows.append(element("tr", name_cell(method), where, *cells, class_=row))
-    return table("What each run took, mean over seeds.", columns, rows)
+    return table("Costs", "What each run took, mean over seeds.", columns, rows)
 
 
 def failure_table(failed: Sequence[Record]) -> Html:
     """Runs without a result, and why."""
-    columns = [
-        Column(label, numeric=label == "Seed") for label in ("Run", "Data set", "Seed", "Error")
-    ]
+    labels = ("Method", "Data set", "Seed", "Error")
+    columns = [Column(label, numeric=label == "Seed") for label in labels]
     rows = []
     for record in failed:
         key = record.key
@@ -250,7 +257,9 @@ def failure_table(failed: Sequence[Record]) -> Html:
                 element("td", error, class_="long"),
             )
         )
-    return table(f"{len(failed)} without a result; they count in no mean.", columns, rows)
+    runs = "1 run" if len(failed) == 1 else f"{len(failed)} runs"
+    caption = f"{runs} without a result, which no mean contains; the next start tries again."
+    return table("Failures", caption, columns, rows)
 
 
 def _classes(**flags: bool) -> str | None:

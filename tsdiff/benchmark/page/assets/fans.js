@@ -32,7 +32,7 @@ function fanOf(group, name, panelIndex) {
 
 function fanPanel({ panel, fan, heading, domain }) {
   const caption = html("p", { class: "panel-title" }, html("b", {}, heading), " ");
-  const note = html("span", { class: "quiet" });
+  const note = html("span", { class: "quiet", "aria-live": "polite" });
   caption.append(note);
   const start = panel.times[panel.past.length];
   const rest = () => (note.textContent = `from ${start}`);
@@ -132,11 +132,11 @@ function inspectable(chart, width, x, count, look) {
   });
 }
 
-// First step, first forecast step and last: those that have room, without their year.
+// First step, first forecast step and last: those that have room, without year and midnight.
 function timeLabels(panel, x, frame) {
   const before = panel.past.length;
   const last = panel.times.length - 1;
-  const text = (step) => panel.times[step].replace(/ \d{4}(?= |$)/, "");
+  const text = (step) => panel.times[step].replace(/ \d{4}(?= |$)/, "").replace(" 00:00", "");
   const wanted = [
     [before, x(before), "middle"],
     [last, frame.right, "end"],

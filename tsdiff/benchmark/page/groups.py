@@ -45,9 +45,14 @@ class Method:
         return self.scores.get(name, Score(float("nan")))
 
     def sampling_error(self, name: str) -> float:
-        """Monte-Carlo standard error of one seed's score, root mean square over seeds."""
-        errors = [e.scores[name].error for e in self.evaluations if name in e.scores]
-        return float(np.sqrt(np.mean(np.square(errors)))) if errors else float("nan")
+        """Monte-Carlo standard error of one seed's score, root mean square over seeds.
+
+        NaN where another draw would change nothing.
+        """
+        scores = [e.scores[name] for e in self.evaluations if name in e.scores]
+        if not any(score.is_random for score in scores):
+            return float("nan")
+        return float(np.sqrt(np.mean(np.square([score.error for score in scores]))))
 
     def cost(self, name: str) -> float:
         """Mean over seeds of a cost, NaN where there is none."""

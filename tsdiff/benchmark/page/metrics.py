@@ -43,7 +43,7 @@ METRICS = {
         *(
             Metric(
                 f"coverage_{level}",
-                f"{level} % interval",
+                f"{level} % covers",
                 f"share of single values inside the central {level} % interval; nearest is best",
                 level == 80,
             )
@@ -52,7 +52,7 @@ METRICS = {
         *(
             Metric(
                 f"coverage_sum_{level}",
-                f"{level} % interval, sum",
+                f"{level} % covers, sum",
                 f"share of sums inside the central {level} % interval; nearest is best",
                 level == 80,
             )

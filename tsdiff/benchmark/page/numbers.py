@@ -10,6 +10,7 @@ __all__ = [
     "NONE",
     "amount",
     "change",
+    "digits",
     "interval",
     "memory",
     "score_text",
@@ -29,13 +30,13 @@ def score_text(metric: str, score: Score) -> tuple[str, str]:
         return f"{100 * score.value:.0f} %", error
     value, _, error = str(score).partition(" ± ")
     if error and float(error) == 0:  # smaller than the digits of the score
-        error = _one_digit(score.error)
+        error = digits(score.error, 1)
     return value.replace("-", MINUS), error
 
 
-def _one_digit(value: float) -> str:
-    """A number below one with a single digit, never with an exponent."""
-    return f"{value:.{min(12, -math.floor(math.log10(value)))}f}"
+def digits(value: float, count: int) -> str:
+    """A positive number with so many digits at least, and never with an exponent."""
+    return f"{value:.{min(12, max(0, count - 1 - math.floor(math.log10(value))))}f}"
 
 
 def change(ratio: float) -> str:
@@ -68,8 +69,8 @@ def amount(value: float) -> str:
     if value == 0:
         return "0"
     whole = value == round(value)
-    digits = 0 if whole else max(0, 2 - math.floor(math.log10(abs(value))))
-    text = f"{value:,.{digits}f}".replace(",", "\N{THIN SPACE}")
+    places = 0 if whole else max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{places}f}".replace(",", "\N{THIN SPACE}")
     return text
 
 

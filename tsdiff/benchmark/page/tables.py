@@ -145,9 +145,10 @@ def _score_cell(method: Method, name: str, best: bool) -> Html:
     if error:
         parts.append(element("span", f" ± {error}", class_="spread"))
     sampling = method.sampling_error(name)
-    if math.isfinite(sampling) and sampling > 0:
+    if math.isfinite(sampling) and value != n.NONE:
         scale = 100 if name.startswith("coverage") else 1
-        parts.append(element("span", f"sampling {scale * sampling:.2g}", class_="sampling"))
+        text = f"sampling {n.digits(scale * sampling, 2)}"
+        parts.append(element("span", text, class_="sampling"))
     return cell(join(parts), score.value, num=True, best=best, off=not metric(name).shown)
 
 

@@ -13,14 +13,15 @@ function costChart(group) {
   const box = html("div");
   const draw = (cost) => {
     const words = there.find(([name]) => name === cost)[1];
-    box.replaceChildren(plot((width) => drawCosts(width, group, scored, cost, words), 280));
+    const shown = scored.filter((method) => method.costs[cost] > 0);
+    const chart = plot((width) => drawCosts(width, group, scored, cost, words), 280);
+    box.replaceChildren(kindsLegend(shown), chart);
   };
   draw(there[0][0]);
   return html(
     "div",
     {},
     html("div", { class: "controls" }, switcher("Time", there, there[0][0], draw)),
-    kindsLegend(scored),
     box,
   );
 }
@@ -34,7 +35,10 @@ function drawCosts(width, group, methods, cost, words) {
   // Scores of several sizes need a logarithmic axis as well.
   const wide = Math.min(...scores) > 0 && Math.max(...scores) / Math.min(...scores) > 4;
   const low = Math.min(...scores);
-  const domain = wide ? [low / 1.25, Math.max(...scores) * 1.25] : extent(scores, 0.15);
+  const spreads = shown.flatMap(({ score, error }) => [score - (error ?? 0), score + (error ?? 0)]);
+  const domain = wide
+    ? [low / 1.25, Math.max(...scores) * 1.25]
+    : extent([...scores, ...spreads], 0.12);
   const ticks = wide ? logarithmicTicks(domain, 6) : roundTicks(domain, 5);
   const frame = {
     left: 14 + Math.max(...ticks.map((tick) => textWidth(short(tick), 11))),

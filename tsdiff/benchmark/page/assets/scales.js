@@ -69,6 +69,7 @@ function durationTicks([low, high], count) {
   const steps = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
   steps.push(20, 60, 120, 300, 600, 1200, 3600, 7200, 18000, 36000, 86400, 172800, 432000);
   const inside = steps.filter((step) => step >= low && step <= high);
+  if (inside.length < 3) return roundTicks([low, high], count);
   const every = Math.max(1, Math.ceil(inside.length / count));
   return inside.filter((_, place) => place % every === 0);
 }

@@ -20,6 +20,7 @@ from tsdiff.benchmark.page.findings import finding, summary
 from tsdiff.benchmark.page.groups import groups_of
 from tsdiff.benchmark.page.markup import Html, element, script_json
 from tsdiff.benchmark.report import report_html, write_report
+from tsdiff.benchmark.tables import number
 from tsdiff.evaluation import Score, compare
 from tsdiff.evaluation.integral_transform import calibration_error
 
@@ -87,10 +88,11 @@ def test_numbers_are_printed_to_be_read():
     assert [numbers.change(v) for v in (-0.0912, 0.0004, 0.21, 24)] == [
         "−9.1 %", "0.0 %", "+21 %", "+2\u2009400 %"
     ]  # fmt: skip
-    assert numbers.score_text("crps", Score(0.0081, 0.00004)) == ("0.0081", "0.00004")
-    assert numbers.score_text("crps", Score(0.0081, 0.0)) == ("0.0081", "")
+    assert numbers.score_text("crps", Score(0.0081, 0.00004)) == ("0.00810", "0.00004")
+    assert numbers.score_text("crps", Score(0.0081, 0.000004)) == ("0.00810", "0.000004")
+    assert numbers.score_text("crps", Score(0.0081, 0.0)) == ("0.00810", "")
     assert numbers.score_text("coverage_80", Score(0.781, 0.02)) == ("78 %", "2")
-    assert numbers.score_text("nll", Score(-5.22, float("nan"))) == ("−5.2200", "")
+    assert numbers.score_text("nll", Score(-5.22, float("nan"))) == ("−5.22", "")
     assert [numbers.memory(v * 2**20) for v in (300, 2048)] == ["300 MiB", "2.0 GiB"]
 
 
@@ -138,7 +140,9 @@ def test_scores_are_those_of_the_comparison(page):
     ]
     for row in compare(evaluations).rows:
         for metric in ("crps_sum_q19", "crps", "energy_score"):
-            assert str(row.scores[metric]) in page.text
+            score = row.scores[metric]
+            spread = number(metric, score.error, like=score.value)
+            assert f"{number(metric, score.value)} ± {spread}" in page.text
 
 
 def test_a_column_for_every_score_and_a_row_for_every_method(page):
@@ -164,7 +168,7 @@ def test_the_winner_is_named_whoever_it_is(shift, words):
     said = Page(finding(group)).text
     assert words in said
     scores = {m.name: m.score("crps_sum_q19") for m in group.methods}
-    assert all(str(score) in said for score in scores.values())
+    assert all(number("crps_sum_q19", score.value) in said for score in scores.values())
     percent = 100 * abs(scores["model"].value / scores["random walk"].value - 1)
     assert f"{percent:.0f} %" in said
     assert "the luck of 8 windows" in said

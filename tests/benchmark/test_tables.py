@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.benchmark.records import failed, record
-from tsdiff.benchmark.tables import _number, costs_csv, markdown, results, scores_csv, scores_json
+from tsdiff.benchmark.tables import costs_csv, markdown, number, results, scores_csv, scores_json
 from tsdiff.evaluation import Score
 
 
@@ -109,7 +109,7 @@ def test_point_forecasts_have_no_coverage():
     ],
 )
 def test_scores_have_three_digits(value, like, text):
-    assert _number("crps", value, like) == text
+    assert number("crps", value, like) == text
 
 
 def test_nothing_is_said_of_no_records():

@@ -18,7 +18,7 @@ import orjson
 from tsdiff.benchmark.record import Record
 from tsdiff.evaluation import Comparison, Significance, compare
 
-__all__ = ["Result", "costs_csv", "markdown", "results", "scores_csv", "scores_json"]
+__all__ = ["Result", "costs_csv", "markdown", "number", "results", "scores_csv", "scores_json"]
 
 MAIN = "crps_sum_q19"
 COLUMNS = {
@@ -154,10 +154,10 @@ def _cell(comparison: Comparison, name: str, metric: str, seeds: int) -> str:
         return "–"
     if metric.startswith(_OF_LAWS) and _is_point(comparison, name):
         return "–"
-    text = _number(metric, mean)
+    text = number(metric, mean)
     spread = float(np.std(values, ddof=1)) if seeds > 1 else 0.0
     if spread > 1e-9 * abs(mean):
-        text += f" ± {_number(metric, spread, like=mean)}"
+        text += f" ± {number(metric, spread, like=mean)}"
     if metric in _YARDSTICKS:
         yardstick = _YARDSTICKS[metric]
         expected = [
@@ -165,7 +165,7 @@ def _cell(comparison: Comparison, name: str, metric: str, seeds: int) -> str:
             for e in comparison.evaluations
             if e.name == name and yardstick in e.scores
         ]
-        text += f" ({_number(metric, float(np.mean(expected)))})" if expected else ""
+        text += f" ({number(metric, float(np.mean(expected)))})" if expected else ""
     return text
 
 
@@ -230,7 +230,7 @@ def _failures(failed: Sequence[Record]) -> str:
     return "\n".join(["Without a result (tried again by the next start):", "", *lines])
 
 
-def _number(metric: str, value: float, like: float | None = None) -> str:
+def number(metric: str, value: float, like: float | None = None) -> str:
     """A score with three digits or four decimals, its spread with as many decimals."""
     if metric.startswith("coverage"):
         return f"{100 * value:.0f} %" if like is None else f"{100 * value:.0f}"

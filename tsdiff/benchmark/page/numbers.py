@@ -1,9 +1,10 @@
-"""Numbers as the report prints them: scores as tables elsewhere do, costs to three digits."""
+"""Numbers as the report prints them: scores as the Markdown tables, costs to three digits."""
 
 from __future__ import annotations
 
 import math
 
+from tsdiff.benchmark.tables import number
 from tsdiff.evaluation import Difference, Score
 
 __all__ = [
@@ -25,13 +26,13 @@ def score_text(metric: str, score: Score) -> tuple[str, str]:
     """A score and what stands behind its ±, ``""`` where that is nothing."""
     if not math.isfinite(score.value):
         return NONE, ""
-    if metric.startswith("coverage"):
-        error = f"{100 * score.error:.0f}" if score.is_random else ""
-        return f"{100 * score.value:.0f} %", error
-    value, _, error = str(score).partition(" ± ")
-    if error and float(error) == 0:  # smaller than the digits of the score
-        error = digits(score.error, 1)
-    return value.replace("-", MINUS), error
+    value = number(metric, score.value).replace("-", MINUS)
+    if not score.is_random:
+        return value, ""
+    error = number(metric, score.error, like=score.value)
+    if float(error) == 0 and not metric.startswith("coverage"):
+        error = digits(score.error, 1)  # smaller than the digits of the score
+    return value, error
 
 
 def digits(value: float, count: int) -> str:

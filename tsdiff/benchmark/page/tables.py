@@ -119,7 +119,11 @@ def notes_of(group: Group) -> Html | None:
         for note in record.notes:
             notes.setdefault(note, {})[record.key.method] = None
     items = [element("li", f"{', '.join(names)}: {note}") for note, names in notes.items()]
-    return element("ul", *items, class_="notes") if items else None
+    if not items:
+        return None
+    count = "1 note" if len(items) == 1 else f"{len(items)} notes"
+    summary = element("summary", f"{count} on these runs")
+    return element("details", summary, element("ul", *items), class_="notes")
 
 
 def _score_caption(group: Group) -> Html:

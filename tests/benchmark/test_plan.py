@@ -25,6 +25,22 @@ def test_a_backtest_ends_before_the_test_windows_and_trains_before_its_own():
     np.testing.assert_array_equal(early.train[0]["target"], late.train[0]["target"][:, :270])
 
 
+def test_the_ending_holds_the_test_windows_and_trains_before_all():
+    late, last = load(SPEC, "literature"), load(SPEC, "ending")
+    assert [w["target"].shape[1] for w in last.windows] == [294, 300, 306, 312, 318]
+    for one, other in zip(late.windows, last.windows[-3:], strict=True):
+        np.testing.assert_array_equal(one["target"], other["target"])
+    assert last.train[0]["target"].shape[1] == 288
+
+
+def test_covariates_count_among_the_data():
+    task = load(SPEC, "literature")
+    length = task.train[0]["target"].shape[1]
+    one = replace(task, train=[{**task.train[0], "feat_dynamic_real": np.zeros((1, length))}])
+    other = replace(task, train=[{**task.train[0], "feat_dynamic_real": np.ones((1, length))}])
+    assert len({task.fingerprint(), one.fingerprint(), other.fingerprint()}) == 3
+
+
 def test_real_windows_stand_as_they_should():
     spec = DatasetSpec("ecb_exchange_rate", num_windows=30)
     late, early = load(spec, "literature"), load(spec, "backtest")

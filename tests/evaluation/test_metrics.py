@@ -71,6 +71,24 @@ def test_coverage_by_hand():
         assert m.coverage(samples, [[[value]]], [0.6]) == {0.6: inside}
 
 
+def test_coverage_of_values_with_a_probability():
+    """Of certain values the level; of a calibrated forecast that is often zero, the level, too."""
+    certain = np.zeros((1, 9, 1, 1))
+    assert m.coverage(certain, [[[0.0]]], [0.8]) == {0.8: pytest.approx(0.8)}
+    assert m.coverage(certain, [[[1.0]]], [0.8]) == {0.8: 0.0}
+    # Five of nine samples are 0, which takes the ranks from 0 to 6 of 10: the interval has 2 to 8.
+    half = np.array([0.0] * 5 + [1.0, 2.0, 3.0, 4.0]).reshape(1, 9, 1, 1)
+    assert m.coverage(half, [[[0.0]]], [0.6]) == {0.6: pytest.approx(4 / 6)}
+    rng = np.random.default_rng(5)
+
+    def power(*shape: int) -> np.ndarray:
+        return np.clip(rng.normal(size=shape), 0.0, None)
+
+    samples, target = power(1, 50, 20_000, 1), power(1, 20_000, 1)
+    for level, share in m.coverage(samples, target, (0.5, 0.8, 0.95)).items():
+        assert share == pytest.approx(level, abs=0.012)
+
+
 # --- against other implementations --------------------------------------------------------------
 
 

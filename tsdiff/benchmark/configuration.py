@@ -203,7 +203,7 @@ class _Reader:
         )
         return DatasetSpec(
             name=name,
-            protocols=self.choices(table, "protocols", PROTOCOLS, PROTOCOLS, where),
+            protocols=self.choices(table, "protocols", PROTOCOLS, PROTOCOLS[:2], where),
             num_windows=self.positive(table, "num_windows", 30, where, least=2),
             baselines=given,
             likelihood=self.value(table, "likelihood", bool, True, where),

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ from tsdiff.datasets.businessdays import business_day_periods
 
 __all__ = ["PROTOCOLS", "DatasetSpec", "Missing", "Synthetic", "Task", "load"]
 
-PROTOCOLS = ("literature", "backtest")
+PROTOCOLS = ("literature", "backtest", "ending")
 
 
 class Missing(Exception):
@@ -51,7 +51,7 @@ class DatasetSpec:
     """A data set of a benchmark, as its configuration names it."""
 
     name: str
-    protocols: tuple[str, ...] = PROTOCOLS
+    protocols: tuple[str, ...] = PROTOCOLS[:2]
     num_windows: int = 30
     baselines: tuple[str, ...] | None = None
     likelihood: bool = True
@@ -86,7 +86,9 @@ class Task:
         digest = hashlib.sha256()
         for entry in (*self.train, self.windows[-1]):
             digest.update(f"{entry['start']} {self.freq} {self.dimension_names}".encode())
-            digest.update(np.ascontiguousarray(entry["target"], dtype=np.float64).tobytes())
+            for name in ("target", "feat_dynamic_real"):
+                values = np.asarray(entry.get(name, ()), dtype=np.float64)
+                digest.update(np.ascontiguousarray(values).tobytes())
         ends = [window["target"].shape[1] for window in self.windows]
         digest.update(f"{ends} {self.prediction_length}".encode())
         return digest.hexdigest()
@@ -113,11 +115,15 @@ def load(spec: DatasetSpec, protocol: str) -> Task:
         task = Task(
             data.train, data.test, facts.freq, facts.prediction_length, facts.dimension_names
         )
-    return task if protocol == "literature" else _earlier(task, spec)
+    if protocol == "literature":
+        return task
+    if protocol == "ending":
+        task = replace(task, train=task.windows[-1:])
+    return _earlier(task, spec)
 
 
 def _earlier(task: Task, spec: DatasetSpec) -> Task:
-    """The same series up to its first test window, whose last windows are now scored."""
+    """The same training series, whose last windows are now scored."""
     reach = spec.num_windows * task.prediction_length
     shortest = min(entry["target"].shape[1] for entry in task.train)
     if shortest < 2 * reach:

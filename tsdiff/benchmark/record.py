@@ -33,7 +33,8 @@ class Key:
     dataset
         Name of the data set.
     protocol
-        ``"literature"``, its own test windows, or ``"backtest"``, windows before these.
+        ``"literature"``, its own test windows, ``"backtest"``, windows before these, or
+        ``"ending"``, the last windows of all, these among them.
     method
         Name of the model or baseline, as tables print it.
     seed

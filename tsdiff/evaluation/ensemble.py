@@ -67,6 +67,12 @@ class Ensemble:
             self.samples.sum(axis=-1, keepdims=True), self.target.sum(axis=-1, keepdims=True)
         )
 
+    @cached_property
+    def ranks(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many samples lie below the target, and how many equal it, ``[W, T, D]`` each."""
+        target = self.target[:, None]
+        return (self.samples < target).sum(axis=1), (self.samples == target).sum(axis=1)
+
     def quantile(self, q: float) -> np.ndarray:
         """Sample quantile ``[W, T, D]`` by GluonTS' rule: the sample of rank round((N - 1) q)."""
         return self.sorted[:, int(np.round((self.num_samples - 1) * q))]

@@ -9,6 +9,9 @@
 ``test``
     Rolling windows after the training range, one entry each, from the series' start to the
     window's end. The last ``prediction_length`` steps are the ones to forecast.
+
+Covariates known in advance, where there are such, reach ``prediction_length`` steps beyond every
+entry's target.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import pandas as pd
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.catalog import DatasetInfo, get_info
 from tsdiff.datasets.entries import DataEntry
+from tsdiff.datasets.holidays import with_holidays
 from tsdiff.datasets.windows import rolling_windows, truncate
 
 VALIDATION_SHARE = 0.2
@@ -190,4 +194,6 @@ def _assemble(
         notes=(*info.notes, *notes),
     )
     validation = rolling_windows([train], info.prediction_length, count)
+    if info.holidays:
+        with_holidays([train, *validation, *test], info.prediction_length, info.holidays)
     return BenchmarkDataset(metadata, [train], validation, test, law)

@@ -1,0 +1,75 @@
+"""Public holidays as covariates that are known in advance.
+
+    rows = (day is a holiday, day before one, day after one),    each 0 or 1 at every step
+
+of US federal holidays, by pandas' rules: on the working day on which they are observed, where the
+date itself falls on a weekend.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tsdiff.datasets.entries import DataEntry
+
+__all__ = ["HOLIDAY_FEATURES", "holiday_features", "with_holidays"]
+
+HOLIDAY_FEATURES = ("holiday", "day before a holiday", "day after a holiday")
+
+
+def holiday_features(start: pd.Period, num_steps: int, country: str = "US") -> np.ndarray:
+    """Whether each step's day is a holiday, the day before one, the day after one.
+
+    Parameters
+    ----------
+    start
+        Time of the first step; its frequency, days or parts of days, is that of the steps.
+    num_steps
+        Steps to tell of.
+    country
+        ``"US"``, federal holidays.
+
+    Returns
+    -------
+    array
+        ``[3, num_steps]`` of zeros and ones.
+
+    Raises
+    ------
+    ValueError
+        Another country.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> holiday_features(pd.Period("2007-07-03", "D"), 3)
+    array([[0., 1., 0.],
+           [1., 0., 0.],
+           [0., 0., 1.]])
+    """
+    if country != "US":
+        raise ValueError(f"no holidays of {country!r} are known, expected 'US'")
+    # Brings dateutil's rules, which loading other data can spare.
+    from pandas.tseries.holiday import USFederalHolidayCalendar
+
+    steps: Any = pd.period_range(start, periods=num_steps, freq=start.freq)
+    days = steps.to_timestamp().normalize()
+    margin, day = timedelta(days=10), timedelta(days=1)  # observances move dates by a day
+    holidays = USFederalHolidayCalendar().holidays(days[0] - margin, days[-1] + margin)
+    shifted = (holidays, holidays - day, holidays + day)
+    return np.stack([days.isin(dates) for dates in shifted]).astype(np.float64)
+
+
+def with_holidays(entries: list[DataEntry], horizon: int, country: str) -> None:
+    """Give entries their ``feat_dynamic_real``, up to ``horizon`` steps beyond their targets.
+
+    The entries begin at the same time. Arrays are views of the longest entry's.
+    """
+    longest = max(entry["target"].shape[1] for entry in entries)
+    features = holiday_features(entries[0]["start"], longest + horizon, country)
+    for entry in entries:
+        entry["feat_dynamic_real"] = features[:, : entry["target"].shape[1] + horizon]

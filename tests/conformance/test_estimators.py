@@ -30,11 +30,14 @@ BUILT_IN = {
 # Solvers that cannot sample an estimator's process, by its class; of an affine path the flow's end
 # is not known.
 OF_FEW_STEPS = {"ConsistencyEstimator"}
+# A law without a process, which no solver can follow and no condition steer.
+OF_NO_PROCESS = {"LowRankGaussianEstimator"}
 OF_AFFINE_PATHS = {"consistency"}
 # They take the data prediction for the whole of the process, which it isn't of a bridge.
 OF_BRIDGES = {"ddim", "dpm++2m", "dpm++2s", "dpm++3m", "exponential_adams", "exponential_heun"}
 REFUSES: dict[str, set[str]] = {
     "ConsistencyEstimator": set(SOLVERS) - {"consistency"},
+    "LowRankGaussianEstimator": set(SOLVERS),
     "SchrodingerBridgeEstimator": OF_AFFINE_PATHS | OF_BRIDGES,
 }
 
@@ -196,8 +199,8 @@ def test_sampled_by_any_solver(trained, usual, solver, grid):
 def test_guided_by_a_total(trained):
     data = [entry(random_walk())]
     total = Total(np.full(4, data[0]["target"][:, -1].sum() + 1.0))
-    if type(trained.estimator).__name__ in OF_FEW_STEPS:
-        with pytest.raises(MissingFieldError, match=r"can.t be steered"):
+    if type(trained.estimator).__name__ in OF_FEW_STEPS | OF_NO_PROCESS:
+        with pytest.raises(MissingFieldError, match=r"can.t be steered|no process"):
             trained.predict(data, guidance=total)
         return
     drawn = samples_of(trained, data, num_samples=50, guidance=total)

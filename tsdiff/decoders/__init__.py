@@ -7,6 +7,7 @@ from tsdiff.decoders.ddpm import DDPM
 from tsdiff.decoders.decoder import Decoder, Phase
 from tsdiff.decoders.flow_matching import FlowMatching
 from tsdiff.decoders.interpolant import Interpolant
+from tsdiff.decoders.low_rank_gaussian import LowRankGaussian
 from tsdiff.decoders.moment_matching import MomentMatching
 from tsdiff.decoders.rectified import RectifiedFlow
 from tsdiff.decoders.score import ScoreSDE
@@ -20,6 +21,7 @@ __all__ = [
     "Decoder",
     "FlowMatching",
     "Interpolant",
+    "LowRankGaussian",
     "MomentMatching",
     "Phase",
     "RectifiedFlow",

@@ -6,6 +6,7 @@ from tsdiff.estimators.consistency import ConsistencyEstimator
 from tsdiff.estimators.ddpm import DDPMEstimator, TimeGradEstimator
 from tsdiff.estimators.flow_matching import FlowMatchingEstimator
 from tsdiff.estimators.interpolant import InterpolantEstimator
+from tsdiff.estimators.low_rank_gaussian import DeepVAREstimator, LowRankGaussianEstimator
 from tsdiff.estimators.predictor import GenerativePredictor, NonFiniteForecastError
 from tsdiff.estimators.saving import SavedModelError
 from tsdiff.estimators.score import ScoreEstimator
@@ -15,10 +16,12 @@ __all__ = [
     "ESTIMATORS",
     "ConsistencyEstimator",
     "DDPMEstimator",
+    "DeepVAREstimator",
     "FlowMatchingEstimator",
     "GenerativeEstimator",
     "GenerativePredictor",
     "InterpolantEstimator",
+    "LowRankGaussianEstimator",
     "NonFiniteForecastError",
     "SavedModelError",
     "SchrodingerBridgeEstimator",

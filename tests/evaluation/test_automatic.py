@@ -173,3 +173,16 @@ def test_errors_teach():
         AutoARIMA(2, window=2.5)
     with pytest.raises(ValueError, match="num_seasons must be at least 1"):
         LastSeasons(2, 7, num_seasons=0)
+
+
+def test_a_trend_goes_on() -> None:
+    noise = np.random.default_rng(0).standard_normal(300)
+    entry = {
+        "target": (5 + 0.7 * np.arange(300) + noise)[None],
+        "start": pd.Period("2024-01-01", "D"),
+    }
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    (forecast,) = AutoETS(24).predict([entry], num_samples=400)
+    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+    expected = 5 + 0.7 * np.arange(300, 324)
+    np.testing.assert_allclose(forecast.samples[..., 0].mean(0), expected, atol=2.0)

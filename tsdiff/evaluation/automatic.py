@@ -129,7 +129,7 @@ class _Automatic(Baseline):
             # Of candidates that don't converge: others are chosen.
             warnings.simplefilter("ignore")
             model = self._model(period).fit(np.ascontiguousarray(series))
-            paths = np.asarray(model.simulate(h=horizon, n_paths=num_samples, seed=seed))
+            paths = _simulated(model, horizon, num_samples, seed)
         paths = center + scale * (paths + seasonal)
         if not np.isfinite(paths).all():
             raise ValueError(
@@ -141,6 +141,21 @@ class _Automatic(Baseline):
     def _model(self, season_length: int) -> Any:
         """A model of statsforecast that isn't fitted yet."""
         raise NotImplementedError
+
+
+def _simulated(model: Any, horizon: int, num_samples: int, seed: int) -> np.ndarray:
+    """Sample paths ``[N, T]`` of a fitted model of statsforecast."""
+    fitted = model.model_
+    form = fitted.get("components", "")
+    if form and form[1] != "N" and form[3] == "N":
+        # Its simulation (2.1.1) reads the missing damping of a trend as 0, not as 1, and the trend
+        # is gone after one step; its forecasts are right.
+        fitted["par"][3] = 1.0
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        return np.asarray(model.simulate(h=horizon, n_paths=num_samples, seed=seed))
+    finally:
+        np.random.set_state(state)  # noqa: NPY002  # which it seeds as well
 
 
 class AutoETS(_Automatic):

@@ -193,6 +193,24 @@ def test_processes_end_when_the_benchmark_is_left(plan, tmp_path, monkeypatch):
         os.kill(int(pids.read_text()), 0)
 
 
+def test_data_whose_covariates_are_known_in_advance(plan, monkeypatch):
+    def with_covariates(spec, protocol):
+        task = load(spec, protocol)
+
+        def extended(entry):
+            return {**entry, "feat_dynamic_real": np.ones((1, entry["target"].shape[1]))}
+
+        return replace(
+            task, train=[*map(extended, task.train)], windows=[*map(extended, task.windows)]
+        )
+
+    load = running.load
+    monkeypatch.setattr(running, "load", with_covariates)
+    job = next(job for job in plan.jobs if job.key.method == "flow")
+    record = execute(job)
+    assert record.error is None, record.trace
+
+
 def test_an_error_in_a_run_is_its_record(plan, monkeypatch):
     def broken(*_):
         raise MemoryError("no room")

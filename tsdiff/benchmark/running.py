@@ -19,6 +19,7 @@ from tsdiff.benchmark.excerpts import crps_per_dimension, fans, pit_counts
 from tsdiff.benchmark.machine import describe, peak_memory
 from tsdiff.benchmark.plan import MODEL, Job, baselines_of, estimator_parameters
 from tsdiff.benchmark.record import NAN, Costs, Record
+from tsdiff.datasets import split_window
 from tsdiff.estimators import ESTIMATORS, GenerativePredictor
 from tsdiff.evaluation import Evaluation, Score, evaluate, negative_log_likelihood
 from tsdiff.networks import Network
@@ -152,7 +153,9 @@ def _evaluations(predictor: GenerativePredictor, task: Task, device: str) -> flo
     # Networks are bound to a context and then evaluated many times: each time ends in the outlet.
     hooks = [network.outlet.register_forward_hook(counted) for network in networks]
     try:
-        list(predictor.predict(task.train[:1], num_samples=1, device=device))
+        # As windows are forecast: a history with what is known of its future.
+        history, _ = split_window(task.windows[0], task.prediction_length)
+        list(predictor.predict([history], num_samples=1, device=device))
     finally:
         for hook in hooks:
             hook.remove()

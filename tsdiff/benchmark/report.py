@@ -250,6 +250,7 @@ def _reading() -> Html:
     ]
     notes = (
         "Literature: the test windows that papers use. Backtest: rolling windows before these. "
+        "Ending: the last windows of all, these among them. "
         "The ± of several seeds is their standard deviation and contains the Monte-Carlo error of "
         "drawing so many samples. Neither says how much windows differ; the paired bootstrap does. "
         "The best method is picked by the score that is then printed, which flatters it a little."

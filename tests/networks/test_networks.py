@@ -176,3 +176,19 @@ def test_time_embedding_tells_neighbouring_times_apart() -> None:
 def test_the_base_binds_nothing() -> None:
     with pytest.raises(NotImplementedError, match="Network defines no bind"):
         Network()(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), torch.zeros(1, 1, 1))
+
+
+@every_network
+@every_shape
+def test_times_of_a_chain_are_as_good_as_any(kind: str, target_dim: int, steps: int) -> None:
+    x, _, context = inputs(12, steps, target_dim)
+    network, number = build(kind, target_dim), torch.tensor([1, 7, 7, 2, 5, 3, 3, 3, 1, 7, 4, 6])
+    t = number.double().view(-1, 1, 1) / 7
+    gradients = []
+    for predict in (network.bind(context), network.bind_to_chain(context, 7)):
+        network.zero_grad()
+        output = predict(x, t)
+        output.square().sum().backward()
+        gradients.append([output.detach()] + [p.grad for p in network.parameters()])
+    for usual, chained in zip(*gradients, strict=True):
+        torch.testing.assert_close(chained, usual)

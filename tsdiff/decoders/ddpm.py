@@ -54,6 +54,12 @@ class DDPM(AffineDecoder):
             weighting=weighting,
         )
 
+    def loss(
+        self, x0: Tensor, context: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        network = self.network.bind_to_chain(context, self.path.num_steps)
+        return self._loss(network, x0, context, generator)
+
     def draw_times(self, rows: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         """Times of the chain, ``n / N`` with ``n`` uniform on 1 … N, ``[rows, 1, 1]``."""
         chain = self.path.num_steps

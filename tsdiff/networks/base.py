@@ -67,6 +67,14 @@ class Network(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} defines no bind(context)")
 
+    def bind_to_chain(self, context: Tensor, num_times: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """As :meth:`bind`, for times that are all ``n / num_times``, ``n = 1 … num_times``.
+
+        In training, events outnumber them: what depends on the time alone may be computed once
+        for each.
+        """
+        return self.bind(context)
+
     def bind_to_sample(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """As :meth:`bind`, compiled if that is asked for."""
         predict = self.bind(context)

@@ -55,6 +55,19 @@ class ResidualMLP(Network):
         self.start_at_zero(self.outlet, *second)
 
     def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        return self._bind(context, lambda t: self.time_modulation(self.time(t)))
+
+    def bind_to_chain(self, context: Tensor, num_times: int) -> Callable[[Tensor, Tensor], Tensor]:
+        def from_time(t: Tensor) -> Tensor:
+            times = torch.arange(1, num_times + 1, dtype=t.dtype, device=t.device) / num_times
+            table = self.time_modulation(self.time(times.unsqueeze(-1)))
+            return F.embedding((num_times * t).round().long().squeeze(-1) - 1, table)
+
+        return self._bind(context, from_time)
+
+    def _bind(
+        self, context: Tensor, from_time: Callable[[Tensor], Tensor]
+    ) -> Callable[[Tensor, Tensor], Tensor]:
         with self.products(context.device):
             from_context = self.context_modulation(context)
         # The one of (1 + scale) is added here, once for all evaluations.
@@ -64,7 +77,7 @@ class ResidualMLP(Network):
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
             with self.products(x.device):
-                modulation = from_context + self.time_modulation(self.time(t))
+                modulation = from_context + from_time(t)
                 parts = modulation.unflatten(-1, (2, self.num_blocks, self.width))
                 scales, shifts = parts.unbind(-3)
                 h = self.inlet(x)

@@ -188,3 +188,10 @@ def test_no_solver_can_be_chosen() -> None:
         tsdiff.ConsistencyEstimator(
             prediction_length=1, objective="distillation", teacher="LowRankGaussianEstimator"
         ).check()
+
+
+def test_the_network_computes_as_it_is_told() -> None:
+    estimator = tsdiff.DeepVAREstimator(**SMALL, precision="bf16", compile=True, rank=3)
+    network = estimator._decoder_around_network(2, 8).network
+    assert (network.precision, network.compiled) == ("bf16", True)
+    assert network.outlet.out_features == 2 * (2 + 3)

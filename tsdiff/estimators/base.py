@@ -201,6 +201,10 @@ class GenerativeEstimator(Estimator):
         with torch.random.fork_rng(devices=[]):
             self._decoder_around_network(2, self.hidden_size)
 
+    def num_outputs(self, target_dim: int) -> int:
+        """Width of the network around which the decoder of ``target_dim`` dimensions is made."""
+        return target_dim
+
     def make_decoder(self, network: Network, target_dim: int) -> Decoder:
         """The decoder of events of ``target_dim`` dimensions around ``network``."""
         raise NotImplementedError(f"{type(self).__name__} defines no make_decoder")
@@ -390,6 +394,7 @@ class GenerativeEstimator(Estimator):
         return {name: value for name, value in chosen.items() if value is not None}
 
     def _decoder_around_network(self, target_dim: int, context_dim: int) -> Decoder:
-        network = NETWORKS[self.network](target_dim, context_dim, **(self.network_kwargs or {}))
+        outputs = self.num_outputs(target_dim)
+        network = NETWORKS[self.network](outputs, context_dim, **(self.network_kwargs or {}))
         network.precision, network.compiled = self.precision, self.compile
         return self.make_decoder(network, target_dim)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from tsdiff.decoders import LowRankGaussian
 from tsdiff.estimators.base import GenerativeEstimator
-from tsdiff.networks import NETWORKS, Network
+from tsdiff.estimators.checks import positive_integer
+from tsdiff.networks import Network
 
 
 @dataclass(kw_only=True, eq=False)
@@ -38,12 +39,10 @@ class LowRankGaussianEstimator(GenerativeEstimator):
             network, target_dim, rank=self.rank, preconditioned=self.preconditioned
         )
 
-    def _decoder_around_network(self, target_dim: int, context_dim: int) -> LowRankGaussian:
-        if isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 1:
-            raise ValueError(f"rank must be a positive integer, got {self.rank!r}")
-        width = target_dim * (2 + self.rank)
-        network = NETWORKS[self.network](width, context_dim, **(self.network_kwargs or {}))
-        return self.make_decoder(network, target_dim)
+    def num_outputs(self, target_dim: int) -> int:
+        """Mean, scale and ``rank`` factors of each dimension."""
+        positive_integer("rank", self.rank)
+        return target_dim * (2 + self.rank)
 
 
 DeepVAREstimator = LowRankGaussianEstimator

@@ -6,6 +6,7 @@ horizon's errors in one event, and one evaluation of the network is one for all 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,14 +64,9 @@ class HorizonModel(ForecastModel):
     def past_length(self) -> int:
         return max(super().past_length, self.profile.plan.memory)
 
-    def standardised_features(self, series: Series) -> Tensor:
-        """Features of a series as the model sees them, ``[L, F]``."""
-        features = torch.from_numpy(series.features[: len(series)])
-        return (features - self.feature_mean) / self.feature_std
-
     def fit(self, series: Sequence[Series], *, again: bool = False) -> None:
         """Fit the closed form; ``again`` after training, to more data, and about the same axes."""
-        features = [self.standardised_features(one) for one in series]
+        features = [self.standardised(torch.from_numpy(one.features[: len(one)])) for one in series]
         fit_profile(self.profile, series, features, keep_axes=again)
 
     @torch.no_grad()
@@ -93,10 +89,10 @@ class HorizonModel(ForecastModel):
         steps = horizon if steps is None else steps
         windows = len(window.target)
         drawn = self._draw(window, num_samples, generators, sampler)
-        parts = [drawn]
-        for first in range(horizon, steps, horizon):
-            parts.append(self._go_on(window, parts, first, generators, sampler))
-        return torch.cat(parts, dim=1)[:, :steps].view(windows, num_samples, steps, -1)
+        while drawn.shape[1] < steps:
+            more = self._draw(self._continued(window, drawn), 1, generators, sampler)
+            drawn = torch.cat([drawn, more], dim=1)
+        return drawn[:, :steps].view(windows, num_samples, steps, -1)
 
     def _draw(
         self,
@@ -114,32 +110,16 @@ class HorizonModel(ForecastModel):
         rest = standard_normal(leading.new_empty(len(leading), count), generators)
         return self.profile.bounded(frame.unwhiten(torch.cat([leading, rest], dim=1)))
 
-    def _go_on(
-        self,
-        window: Window,
-        parts: list[Tensor],
-        first: int,
-        generators: Sequence[torch.Generator],
-        sampler: dict[str, Any],
-    ) -> Tensor:
-        """The horizon after what was drawn, one future of each, ``[B · N, T, D]``."""
-        drawn = torch.cat(parts, dim=1)
-        copies = len(drawn) // len(window.target)
-        past = self.past_length
-
-        def extended(tensor: Tensor, new: Tensor) -> Tensor:
-            tensor = tensor.repeat_interleave(copies, dim=0)
-            return torch.cat([tensor, new.to(tensor.dtype)], dim=1)[:, -past:]
-
-        features = window.features[:, first:]
-        longer = Window(
-            extended(window.target, drawn),
-            extended(window.observed, torch.ones_like(drawn)),
-            features.repeat_interleave(copies, dim=0),
-            window.static_real.repeat_interleave(copies, dim=0),
-            window.static_cat.repeat_interleave(copies, dim=0),
+    def _continued(self, window: Window, drawn: Tensor) -> Window:
+        """A window for every future that was drawn, ``[B · N, S, D]``, which is now its past."""
+        copies, past = len(drawn) // len(window.target), self.past_length
+        window = window.each(lambda tensor: tensor.repeat_interleave(copies, dim=0))
+        return window._replace(
+            target=torch.cat([window.target, drawn], dim=1)[:, -past:],
+            observed=torch.cat([window.observed, torch.ones_like(drawn)], dim=1)[:, -past:],
+            features=window.features[:, drawn.shape[1] :],
+            plain=None,
         )
-        return self._draw(longer, 1, generators, sampler)
 
     @torch.no_grad()
     def log_prob(
@@ -168,11 +148,11 @@ class HorizonModel(ForecastModel):
         modes, known, frame = self._modes(window)
         context = self._context_of(self._without_future(window), self._features(window), frame)
         density = {"ode": self.decoder.log_prob, "elbo": self.decoder.elbo}[method]
-        event = torch.where(known > 0.0, modes, torch.nan).to(context.dtype)
-        leading = density(event, context, generator=generators, **options).double()
-        rest = self._all_modes(window, frame)[:, self.event_dim :]
-        gaussian = -0.5 * (rest.square() + torch.log(torch.tensor(2.0 * torch.pi))).sum(1)
-        total = leading + gaussian - frame.log_volume
+        leading, rest = modes.split([self.event_dim, modes.shape[-1] - self.event_dim], dim=-1)
+        event = torch.where(known, leading, torch.nan).to(context.dtype)
+        nats = density(event, context, generator=generators, **options).double()
+        gaussian = -0.5 * (rest.square() + math.log(2.0 * math.pi)).sum((1, 2))
+        total = nats + gaussian - frame.log_volume
         horizon = self.facts.prediction_length
         return (total / horizon).unsqueeze(1).repeat(1, horizon)
 
@@ -182,21 +162,19 @@ class HorizonModel(ForecastModel):
         """Contexts, events and masks of whole horizons, ``[B, 1, ·]`` each."""
         modes, known, frame = self._modes(window, fitted=self.training)
         context = self._context_of(self._without_future(window), self._features(window), frame)
+        events = modes[..., : self.event_dim]
         if limited:
-            modes = modes.clamp(-_LIMIT, _LIMIT)
-        return context, modes.to(context.dtype), known.to(context.dtype)
+            events = events.clamp(-_LIMIT, _LIMIT)
+        seen = known.expand_as(events).to(context.dtype)
+        return context, events.to(context.dtype), seen
 
     def _modes(
         self, window: Window, *, fitted: bool = False
     ) -> tuple[Tensor, Tensor, ProfileFrame]:
-        """Leading modes and their mask, ``[B, 1, K]`` each, and the frame."""
+        """All modes ``[B, 1, T · D]``, whether they are known ``[B, 1, 1]``, and the frame."""
         frame = self._frame_of(window, fitted=fitted)
-        modes = self._all_modes(window, frame)[:, : self.event_dim].unsqueeze(1)
-        whole = window.observed[:, self.past_length :].amin((1, 2)) > 0.0
-        return modes, whole.view(-1, 1, 1).to(modes.dtype).expand_as(modes), frame
-
-    def _all_modes(self, window: Window, frame: ProfileFrame) -> Tensor:
-        return frame.whiten(window.target[:, self.past_length :])
+        modes = frame.whiten(window.target[:, self.past_length :]).unsqueeze(1)
+        return modes, window.observed[:, self.past_length :].amin((1, 2)).view(-1, 1, 1) > 0, frame
 
     def _frame_of(self, window: Window, *, fitted: bool = False) -> ProfileFrame:
         past = window.target[:, : self.past_length]
@@ -212,14 +190,7 @@ class HorizonModel(ForecastModel):
 
     def _context_of(self, window: Window, features: Tensor, frame: ProfileFrame) -> Tensor:
         """What the decoder is told of a window without future, ``[B, 1, context_dim]``."""
-        z, known, coordinates = self._residuals(window, features, self._dtype)
-        values = window.target[:, self.coordinates.reach :]
-        signals = self.coordinates.signals(z, values, known, self._dtype)
-        static = self._static(window, coordinates)
-        past = features[:, : window.target.shape[1]]
-        inputs = self._unrolled(signals, past, static)
-        recent = (part[:, -self.facts.context_length :] for part in inputs)
-        context = self.encoder.encode(*recent)[0][:, -1:]
+        context = self._read(window, features, self._dtype).context
         start = features[:, window.target.shape[1]]
         seen = torch.cat([frame.regressors.to(start.dtype), start], dim=1)
         return context + self.direct(seen.clamp(-_LIMIT, _LIMIT)).unsqueeze(1)

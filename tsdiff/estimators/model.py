@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tsdiff.decoders import AffineDecoder, Decoder
 from tsdiff.encoders import LSTMEncoder
-from tsdiff.encoders.lstm import repeat_state
+from tsdiff.encoders.lstm import LSTMState, repeat_state
 from tsdiff.guidance.sampler import Affine
 from tsdiff.guidance.steering import Steering
 from tsdiff.solvers import Solver
@@ -71,6 +71,19 @@ class DataFacts:
     cardinalities: tuple[int, ...]
     dimension_names: tuple[str, ...]
     plan: Plan | None = None
+
+
+class _Past(NamedTuple):
+    """What was read of windows: the last step's context ``[B, 1, H]``, and all that goes on.
+
+    The LSTM's state, signals ``[B, W, num_signals · D]``, static inputs ``[B, 1, ·]``, coordinates.
+    """
+
+    context: Tensor
+    state: LSTMState
+    signals: Tensor
+    static: Tensor
+    frame: Frame
 
 
 class ForecastModel(nn.Module):
@@ -210,29 +223,23 @@ class ForecastModel(nn.Module):
         Tensor
             ``[B, N, T, D]``, float64.
         """
-        context_length = self.facts.context_length
         if steering is not None:
             num_samples = steering.num_particles
         features = self._features(window)
-        z, known, frame = self._residuals(window, features)
-        past_values = window.target[:, self.coordinates.reach :]
-        past_signals = self.coordinates.signals(z, past_values, known, self._dtype)
-        static = self._static(window, frame)
-
-        past_inputs = self._unrolled(past_signals, features[:, : window.target.shape[1]], static)
-        _, state = self.encoder.encode(*(part[:, -context_length:] for part in past_inputs))
-        state = repeat_state(state, num_samples)
-        static = static.repeat_interleave(num_samples, dim=0)
+        past = self._read(window, features)
+        frame, past_signals = past.frame, past.signals
+        state = repeat_state(past.state, num_samples)
+        static = past.static.repeat_interleave(num_samples, dim=0)
 
         values: list[Tensor] = []
         signals: list[Tensor] = []
 
-        def at(step: int, drawn: list[Tensor], past: Tensor) -> Tensor:
+        def at(step: int, drawn: list[Tensor], before: Tensor) -> Tensor:
             """Step of the future (0, 1, …) or, negative, of the past, ``[B · N, 1, ·]``."""
             if step >= 0:
                 return drawn[step]
-            column = past.shape[1] + step
-            return past[:, column : column + 1].repeat_interleave(num_samples, dim=0)
+            column = before.shape[1] + step
+            return before[:, column : column + 1].repeat_interleave(num_samples, dim=0)
 
         def signal_at(drawn: list[Tensor], step: int, lag: int) -> Tensor:
             return at(step - lag, drawn, past_signals)
@@ -343,6 +350,17 @@ class ForecastModel(nn.Module):
         seen = _rows(known[:, -horizon:].to(dtype))
         return _rows(contexts[:, -horizon:]), self.decoder.complete(events, seen), seen
 
+    def _read(self, window: Window, features: Tensor, dtype: torch.dtype = torch.float64) -> _Past:
+        """What the encoder makes of windows without future; residuals are whitened in ``dtype``."""
+        z, known, frame = self._residuals(window, features, dtype)
+        values = window.target[:, self.coordinates.reach :]
+        signals = self.coordinates.signals(z, values, known, self._dtype)
+        static = self._static(window, frame)
+        inputs = self._unrolled(signals, features[:, : window.target.shape[1]], static)
+        recent = (part[:, -self.facts.context_length :] for part in inputs)
+        contexts, state = self.encoder.encode(*recent)
+        return _Past(contexts[:, -1:], state, signals, static, frame)
+
     @property
     def _dtype(self) -> torch.dtype:
         """What the networks compute in."""
@@ -407,7 +425,7 @@ class ForecastModel(nn.Module):
         """Residuals of a whole series as they are before whitening, and their mask."""
         device = self.feature_mean.device
         values, seen = target.to(device).unsqueeze(0), observed.to(device).unsqueeze(0)
-        standard = (features.to(device) - self.feature_mean) / self.feature_std
+        standard = self.standardised(features.to(device))
         level = torch.zeros_like(values[:, :1])
         residual, known = self.coordinates.residuals(values, seen, standard.unsqueeze(0), level)
         return Plain(residual[0].cpu(), known[0].cpu())
@@ -417,8 +435,12 @@ class ForecastModel(nn.Module):
         past = self.past_length
         return tensor[:, past - self.facts.context_length - self.coordinates.reach : past]
 
+    def standardised(self, features: Tensor) -> Tensor:
+        """Features ``[..., F]`` as the model sees them."""
+        return (features - self.feature_mean) / self.feature_std
+
     def _features(self, window: Window) -> Tensor:
-        return (window.features - self.feature_mean) / self.feature_std
+        return self.standardised(window.features)
 
     def _static(self, window: Window, frame: Frame) -> Tensor:
         return self.inputs.static(

@@ -20,7 +20,12 @@ from torch import Tensor
 
 from tsdiff.transforms.calendar import num_calendar_features
 from tsdiff.transforms.coordinates import RESIDUAL_SPREADS, SCALINGS, Coordinates, Reference, Spread
-from tsdiff.transforms.linear import LinearCorrection, Structure, ridge_path
+from tsdiff.transforms.linear import (
+    LinearCorrection,
+    Structure,
+    limited_to_spread,
+    ridge_path,
+)
 from tsdiff.transforms.series import Series
 
 LINEAR = ("auto", "none", "own", "all")
@@ -38,7 +43,6 @@ _CLEARLY = 0.05
 _WORTHWHILE = 0.02
 # A correction needs so many steps per column.
 _STEPS_PER_COLUMN = 10
-_OUTLIER = 6.0
 
 
 class Choice(NamedTuple):
@@ -237,8 +241,7 @@ def _regression(
     plain, regressor = coordinates.plain_at(value_at, level), coordinates.regressor(value_at, level)
     assert plain is not None
     target = (values[steps] - plain) / coordinates.size
-    spread = target.square().mean(0).sqrt().clamp_min(1e-12)
-    target = torch.maximum(torch.minimum(target, _OUTLIER * spread), -_OUTLIER * spread)
+    target = limited_to_spread(target)
     observed = torch.from_numpy(series.observed)[steps].bool().all(1)
     if observed.float().mean() < 0.5:
         observed = torch.ones_like(observed)

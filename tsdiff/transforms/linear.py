@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 Structure = Literal["own", "all"]
+_OUTLIER = 6.0
 
 
 class LinearCorrection(nn.Module):
@@ -94,6 +95,12 @@ class LinearCorrection(nn.Module):
         self.lag_weight.copy_(lag)
         if self.cross_weight is not None:
             self.cross_weight.copy_(cross)
+
+
+def limited_to_spread(target: Tensor) -> Tensor:
+    """Values ``[n, ...]`` within six spreads: a break in one series must not set all weights."""
+    spread = target.square().mean(0).sqrt().clamp_min(1e-12)
+    return torch.maximum(torch.minimum(target, _OUTLIER * spread), -_OUTLIER * spread)
 
 
 def ridge_path(

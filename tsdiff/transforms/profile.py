@@ -214,7 +214,6 @@ class ProfileForecast(nn.Module):
     def __init__(self, plan: Plan, horizon: int, target_dim: int, num_features: int):
         super().__init__()
         self.plan, self.horizon = plan, horizon
-        self.num_features = num_features
         axes = min(target_dim, _LARGEST_PANEL)
         phases, outputs = plan.phases, horizon * axes
         count = self.num_regressors(plan, axes, num_features)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tsdiff.random import seeded
 from tsdiff.transforms.lags import base_frequency, season_length
+from tsdiff.transforms.linear import limited_to_spread
 from tsdiff.transforms.profile import SCORES, Plan, ProfileForecast, to_scores
 from tsdiff.transforms.series import Series
 
@@ -29,7 +30,6 @@ _RESTING = 0.01
 # A mode's own spread is weighed against that of the product as so many origins would be.
 _PRIOR_ORIGINS = 20.0
 _PRIOR_QUANTILES = 20.0
-_LIMIT = 6.0
 # Origins and draws by which a plan is judged, and the seed of the latter.
 _JUDGED, _DRAWS, _NOISE = 64, 48, 19
 # Pseudo-counts that are tried, as shares of the seasons that a window's restlessness is read from.
@@ -97,10 +97,10 @@ def fit_profile(
     if not keep_axes:
         profile.centre.copy_(values.mean(0))
         profile.size.copy_(_positive(values.std(0, unbiased=False), values))
-    if profile.panel.shape[1] < profile.panel.shape[0] and not keep_axes:
-        standard = (values - profile.centre) / profile.size
-        axes = torch.linalg.eigh(standard.T @ standard).eigenvectors.flip(1)
-        profile.panel.copy_(axes[:, : profile.panel.shape[1]])
+        if profile.panel.shape[1] < profile.panel.shape[0]:
+            standard = (values - profile.centre) / profile.size
+            axes = torch.linalg.eigh(standard.T @ standard).eigenvectors.flip(1)
+            profile.panel.copy_(axes[:, : profile.panel.shape[1]])
     found = {}
     for phase, origins in _origins(profile, series, features, phases):
         if len(origins.past):
@@ -158,7 +158,7 @@ def _regress(profile: ProfileForecast, phase: int, origins: _Origins) -> _Errors
     plain = profile.profile(past)
     unit = profile.unit(plain)
     change = profile.change(past, unit)
-    errors = _limited((future - profile.ahead(plain)) / profile.ahead(unit))
+    errors = limited_to_spread((future - profile.ahead(plain)) / profile.ahead(unit))
     if not profile.plan.corrected:
         return _Errors(errors, errors, change)
     design = profile.regressors(past, features)
@@ -215,8 +215,7 @@ def _quantiles(standard: Tensor) -> Tensor:
     n = len(standard)
     levels = torch.special.ndtr(SCORES)
     knots = torch.quantile(standard, levels, dim=0).movedim(0, -1)
-    knots = (n * knots + _PRIOR_QUANTILES * SCORES) / (n + _PRIOR_QUANTILES)
-    return knots
+    return (n * knots + _PRIOR_QUANTILES * SCORES) / (n + _PRIOR_QUANTILES)
 
 
 def _fit_modes(profile: ProfileForecast, phase: int, standard: Tensor) -> None:
@@ -344,12 +343,6 @@ def _lowest(values: Tensor) -> Tensor:
     resting = (values == least).double().mean(0)
     bounded = (resting >= _RESTING) & (most > least)
     return torch.where(bounded, least, -torch.inf)
-
-
-def _limited(errors: Tensor) -> Tensor:
-    """Errors within six of their spreads: a break in one series must not set all weights."""
-    spread = errors.square().mean(0).sqrt()
-    return torch.maximum(torch.minimum(errors, _LIMIT * spread), -_LIMIT * spread)
 
 
 def _floor(spread: Tensor) -> float:

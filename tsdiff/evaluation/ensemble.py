@@ -71,7 +71,8 @@ class Ensemble:
     def ranks(self) -> tuple[np.ndarray, np.ndarray]:
         """How many samples lie below the target, and how many equal it, ``[W, T, D]`` each."""
         target = self.target[:, None]
-        return (self.samples < target).sum(axis=1), (self.samples == target).sum(axis=1)
+        below = np.count_nonzero(self.samples < target, axis=1)
+        return below, np.count_nonzero(self.samples == target, axis=1)
 
     def quantile(self, q: float) -> np.ndarray:
         """Sample quantile ``[W, T, D]`` by GluonTS' rule: the sample of rank round((N - 1) q)."""

@@ -122,7 +122,7 @@ def calibration_sum(samples: ArrayLike, target: ArrayLike, *, seed: int = 0) -> 
 def pit_distribution(ensemble: Ensemble) -> np.ndarray:
     """Share of values at or below ``k / (N + 1)``, k = 0 ... N + 1: NaN without any value."""
     seen = ~np.isnan(ensemble.target)
-    below, ties = (counts[seen][None] for counts in _ranks(ensemble))
+    below, ties = (counts[seen][None] for counts in ensemble.ranks)
     return _cumulated(_masses(below, ties, ensemble.num_samples + 1))[0]
 
 
@@ -161,17 +161,10 @@ def _calibration(ensemble: Ensemble, seed: int) -> Calibration:
 
 
 def _transform(ensemble: Ensemble, seed: int) -> np.ndarray:
-    below, ties = _ranks(ensemble)
+    below, ties = ensemble.ranks
     between = np.random.default_rng(seed).uniform(size=below.shape)
     values = (below + between * (ties + 1)) / (ensemble.num_samples + 1)
     return np.where(np.isnan(ensemble.target), np.nan, values)
-
-
-def _ranks(ensemble: Ensemble) -> tuple[np.ndarray, np.ndarray]:
-    """How many samples lie below each value, and how many equal it: two arrays [W, T, D]."""
-    truth = ensemble.target[:, None]
-    below = np.count_nonzero(ensemble.samples < truth, axis=1)
-    return below, np.count_nonzero(ensemble.samples == truth, axis=1)
 
 
 def _masses(below: np.ndarray, ties: np.ndarray, slots: int) -> np.ndarray:

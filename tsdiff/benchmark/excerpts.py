@@ -57,13 +57,10 @@ def fans(evaluation: Evaluation, task: Task) -> tuple[Fan, ...]:
         cloud, truth = _cloud(evaluation.forecasts[window]).astype(float), _truth(entry, horizon)
         past = np.atleast_2d(split_window(entry, horizon)[0]["target"]).T
         past = past[-_PAST_HORIZONS * horizon :]
-        pictures = [("sum", None)]
-        if task.target_dim > 1:
-            pictures += [
-                (task.dimension_names[d], d) for d in _spread(task.target_dim, _MOST_DIMENSIONS)
-            ]
-        else:
-            pictures = [(task.dimension_names[0], 0)]
+        pictures: list[tuple[str, int | None]] = [("sum", None)] if task.target_dim > 1 else []
+        pictures += [
+            (task.dimension_names[d], d) for d in _spread(task.target_dim, _MOST_DIMENSIONS)
+        ]
         for label, dimension in pictures:
             of = _sum if dimension is None else lambda x, d=dimension: x[..., d]
             quantiles = np.percentile(of(cloud), LEVELS, axis=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -106,7 +105,7 @@ def baselines_of(
 ) -> dict[str, tuple[str, Any]]:
     """Baselines by name, each with its kind; later kinds are those that earlier ones have not."""
     found: dict[str, tuple[str, Any]] = {}
-    for kind in ("naive", *(k for k in BASELINES if k in kinds and k in _accepted())):
+    for kind in ("naive", *(k for k in BASELINES if k in kinds and _is_there(k))):
         options = {} if kind == "naive" else {kind: True}
         made = evaluation.baselines(freq, prediction_length, **options)
         for name, baseline in made.items():
@@ -119,15 +118,14 @@ def estimator_parameters(estimator: Any) -> dict[str, Any]:
     return {k: v for k, v in estimator.get_params().items() if k != "trainer_kwargs"}
 
 
-def _accepted() -> Collection[str]:
-    """Kinds of baselines that there are, and that can be computed here."""
-    known = inspect.signature(evaluation.baselines).parameters
-    return [kind for kind in known if kind != "automatic" or is_installed()]
+def _is_there(kind: str) -> bool:
+    """Whether baselines of a kind can be computed here."""
+    return kind != "automatic" or is_installed()
 
 
 def _missing_baselines(configuration: Configuration, spec: DatasetSpec) -> Iterator[str]:
     for kind in configuration.baselines_on(spec):
-        if kind != "naive" and kind not in _accepted():
+        if not _is_there(kind):
             yield f"{kind} baselines are left out: they need pip install 'tsdiff[statistical]'"
 
 

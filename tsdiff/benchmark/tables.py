@@ -10,15 +10,26 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import orjson
 
 from tsdiff.benchmark.record import Record
-from tsdiff.evaluation import Comparison, Significance, compare
+from tsdiff.evaluation import Comparison, Evaluation, Score, Significance, compare
 
-__all__ = ["Result", "costs_csv", "markdown", "number", "results", "scores_csv", "scores_json"]
+__all__ = [
+    "Result",
+    "costs_csv",
+    "is_point",
+    "markdown",
+    "monte_carlo_error",
+    "number",
+    "results",
+    "scores_csv",
+    "scores_json",
+]
 
 MAIN = "crps_sum_q19"
 COLUMNS = {
@@ -57,43 +68,44 @@ class Result:
         """Runs without one."""
         return tuple(record for record in self.records if record.failed)
 
-    @property
+    @cached_property
     def kinds(self) -> dict[str, str]:
         """Kind of each method."""
         return {record.key.method: record.kind for record in self.records}
 
-    @property
+    @cached_property
     def comparison(self) -> Comparison:
         """Methods side by side; ``ValueError`` if no run has a result."""
         return compare(r.evaluation for r in self.good if r.evaluation is not None)
 
-    def best_baseline(self, metric: str = MAIN) -> str | None:
-        """Name of the baseline with the lowest score."""
-        return self._best(metric, of_models=False)
+    @cached_property
+    def best_baseline(self) -> str | None:
+        """Name of the baseline with the lowest CRPS-sum."""
+        return self._best(of_models=False)
 
-    def best_model(self, metric: str = MAIN) -> str | None:
-        """Name of the model with the lowest score."""
-        return self._best(metric, of_models=True)
+    @cached_property
+    def best_model(self) -> str | None:
+        """Name of the model with the lowest CRPS-sum."""
+        return self._best(of_models=True)
 
-    def significance(self, metric: str = MAIN) -> Significance | None:
-        """Methods against the best baseline; None where there is nothing to compare."""
-        against = self.best_baseline(metric)
-        comparison = self.comparison
-        if against is None or len(comparison.rows) < 2 or self._windows() < 2:
+    @cached_property
+    def significance(self) -> Significance | None:
+        """CRPS-sums against the best baseline's; None where there is nothing to compare."""
+        against = self.best_baseline
+        if against is None or len(self.comparison.rows) < 2:
             return None
-        return comparison.significance(metric, against=against)
+        if self.comparison.evaluations[0].num_windows < 2:
+            return None
+        return self.comparison.significance(MAIN, against=against)
 
-    def _windows(self) -> int:
-        return self.comparison.evaluations[0].num_windows
-
-    def _best(self, metric: str, *, of_models: bool) -> str | None:
+    def _best(self, *, of_models: bool) -> str | None:
         rows = [
             row
             for row in (self.comparison.rows if self.good else [])
             if (self.kinds[row.name] == "model") == of_models
-            and np.isfinite(row.scores[metric].value)
+            and np.isfinite(row.scores[MAIN].value)
         ]
-        return min(rows, key=lambda row: row.scores[metric].value).name if rows else None
+        return min(rows, key=lambda row: row.scores[MAIN].value).name if rows else None
 
 
 def results(records: Iterable[Record]) -> list[Result]:
@@ -125,9 +137,9 @@ def _section(result: Result, level: int) -> str:
 
 
 def _table(result: Result) -> str:
-    comparison, significance = result.comparison, result.significance()
+    comparison, significance = result.comparison, result.significance
     shown = [m for m in COLUMNS if any(np.isfinite(r.scores[m].value) for r in comparison.rows)]
-    against = result.best_baseline()
+    against = result.best_baseline
     titles = ["method", "seeds", COLUMNS[MAIN], "Monte-Carlo error"]
     titles += [COLUMNS[metric] for metric in shown if metric != MAIN]
     titles += ["less the best baseline's" if significance else ""]
@@ -140,7 +152,8 @@ def _table(result: Result) -> str:
             text = _cell(comparison, row.name, metric, row.num_seeds)
             cells.append(f"**{text}**" if row.name in best[metric] and text != "–" else text)
             if metric == MAIN:
-                cells.append(_error(_monte_carlo(comparison, row.name, metric)))
+                mine = (e[metric] for e in comparison.evaluations if e.name == row.name)
+                cells.append(_error(monte_carlo_error(mine)))
         if significance:
             cells.append("–" if row.name == against else _difference(significance, row.name))
         lines.append("| " + " | ".join(cells) + " |")
@@ -148,11 +161,12 @@ def _table(result: Result) -> str:
 
 
 def _cell(comparison: Comparison, name: str, metric: str, seeds: int) -> str:
-    values = [e[metric].value for e in comparison.evaluations if e.name == name]
+    mine = [e for e in comparison.evaluations if e.name == name]
+    values = [e[metric].value for e in mine]
     mean = float(np.mean(values))
     if not np.isfinite(mean):
         return "–"
-    if metric.startswith(_OF_LAWS) and _is_point(comparison, name):
+    if metric.startswith(_OF_LAWS) and is_point(mine):
         return "–"
     text = number(metric, mean)
     spread = float(np.std(values, ddof=1)) if seeds > 1 else 0.0
@@ -160,24 +174,19 @@ def _cell(comparison: Comparison, name: str, metric: str, seeds: int) -> str:
         text += f" ± {number(metric, spread, like=mean)}"
     if metric in _YARDSTICKS:
         yardstick = _YARDSTICKS[metric]
-        expected = [
-            e[yardstick].value
-            for e in comparison.evaluations
-            if e.name == name and yardstick in e.scores
-        ]
+        expected = [e[yardstick].value for e in mine if yardstick in e.scores]
         text += f" ({number(metric, float(np.mean(expected)))})" if expected else ""
     return text
 
 
-def _is_point(comparison: Comparison, name: str) -> bool:
-    """Whether all samples of a method are one."""
-    return not any(e[MAIN].is_random for e in comparison.evaluations if e.name == name)
+def is_point(evaluations: Iterable[Evaluation]) -> bool:
+    """Whether a method's forecasts are points, which no other draw would change."""
+    return not any(e[MAIN].is_random for e in evaluations)
 
 
-def _monte_carlo(comparison: Comparison, name: str, metric: str) -> float:
+def monte_carlo_error(scores: Iterable[Score]) -> float:
     """Root mean square over seeds: the Monte-Carlo error of a single run."""
-    errors = [e[metric].error for e in comparison.evaluations if e.name == name]
-    return float(np.sqrt(np.mean(np.square(errors))))
+    return float(np.sqrt(np.mean(np.square([score.error for score in scores]))))
 
 
 def _difference(significance: Significance, name: str) -> str:
@@ -193,9 +202,9 @@ def _legend(result: Result) -> str:
         parts.append("Mean ± standard deviation over seeds.")
     parts.append("Monte-Carlo error: of a single run, from drawing so many samples.")
     parts.append("PIT error in brackets: what a calibrated forecast of this size would have.")
-    if result.significance():
+    if result.significance:
         parts.append(
-            f"Last column: difference of CRPS-sum from {result.best_baseline()}, with its 95 % "
+            f"Last column: difference of CRPS-sum from {result.best_baseline}, with its 95 % "
             "interval by a paired bootstrap over windows and seeds, bold where it leaves out zero."
         )
     return " ".join(parts)
@@ -203,11 +212,11 @@ def _legend(result: Result) -> str:
 
 def _verdict(result: Result) -> str:
     """A sentence on models and baselines, above all where a baseline wins."""
-    baseline, model = result.best_baseline(), result.best_model()
+    baseline, model = result.best_baseline, result.best_model
     if baseline is None or model is None:
         return ""
     rows = {row.name: row.scores[MAIN].value for row in result.comparison.rows}
-    significance = result.significance()
+    significance = result.significance
     sure = significance is not None and significance[model].is_significant
     doubt = "" if sure else ", a difference that other windows may turn round"
     share = abs(rows[model] / rows[baseline] - 1) if rows[baseline] else float("nan")

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from tsdiff.benchmark.record import Record
     from tsdiff.benchmark.session import Session, Workers
 
-_STORED = "configuration.toml"
-
 
 def benchmark(
     ctx: typer.Context,
@@ -110,9 +108,9 @@ def benchmark(
     with screen.working("Reading the configuration and the data ..."):
         from tsdiff.benchmark.configuration import Configuration
         from tsdiff.benchmark.plan import Plan, make_plan
-        from tsdiff.benchmark.session import Session, Workers
+        from tsdiff.benchmark.session import CONFIGURATION, Session, Workers
 
-        kept = output / _STORED
+        kept = output / CONFIGURATION
         source = configuration or (str(kept) if kept.is_file() else "default")
         found = Configuration.read(source)
         plan = (

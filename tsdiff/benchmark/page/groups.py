@@ -12,6 +12,7 @@ import numpy as np
 
 from tsdiff.benchmark.page.metrics import HEADLINE, of_laws
 from tsdiff.benchmark.record import Record
+from tsdiff.benchmark.tables import is_point, monte_carlo_error
 from tsdiff.evaluation import Comparison, Difference, Evaluation, Score, Significance, compare
 
 __all__ = ["Group", "Method", "groups_of"]
@@ -39,7 +40,7 @@ class Method:
     @property
     def is_point(self) -> bool:
         """Whether its forecasts are points, which no other draw would change."""
-        return not any(e[HEADLINE].is_random for e in self.evaluations)
+        return is_point(self.evaluations)
 
     def score(self, name: str) -> Score:
         return self.scores.get(name, Score(float("nan")))
@@ -52,7 +53,7 @@ class Method:
         scores = [e.scores[name] for e in self.evaluations if name in e.scores]
         if not any(score.is_random for score in scores):
             return float("nan")
-        return float(np.sqrt(np.mean(np.square([score.error for score in scores]))))
+        return monte_carlo_error(scores)
 
     def cost(self, name: str) -> float:
         """Mean over seeds of a cost, NaN where there is none."""

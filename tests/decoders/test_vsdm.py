@@ -14,7 +14,7 @@ from tests.decoders.test_decoders import CONTEXT, mlp
 from tsdiff.decoders import VSDM, ScoreSDE, VSDMWarning
 from tsdiff.decoders.axes import Axes
 from tsdiff.decoders.clouds import empty_context, fit_points, sample_points, trajectories
-from tsdiff.networks import ResidualMLP
+from tsdiff.networks import Network, ResidualMLP
 from tsdiff.processes import FixedBasisSDE, VariancePreserving
 from tsdiff.random import seeded
 from tsdiff.solvers import SOLVERS
@@ -241,7 +241,7 @@ class TestSource:
     def test_contexts_move_it(self) -> None:
         """A network that knows the data: x_1 starts where that knowledge says."""
 
-        class Knowing(torch.nn.Module):
+        class Knowing(Network):
             """F of data that the context names: ξ is then certain."""
 
             def bind(self, known: Tensor):

@@ -188,24 +188,45 @@ def test_days_of_the_week():
     np.testing.assert_array_equal(found.numpy(), expected)
 
 
+def _left_out(x: Tensor, y: Tensor, penalty: float, row: int) -> Tensor:
+    """The error ``[Q]`` of a row that a ridge regression with a free intercept wasn't given."""
+    kept = torch.arange(len(x)) != row
+    design = torch.cat([torch.ones(len(x), 1).to(x), x], dim=1)
+    free = torch.cat([torch.zeros(1), torch.ones(x.shape[1])]).to(x)
+    gram = design[kept].T @ design[kept] + len(x) * penalty * torch.diag(free)
+    return y[row] - design[row] @ torch.linalg.solve(gram, design[kept].T @ y[kept])
+
+
 def test_left_out_errors_are_those_of_leaving_out():
     x = torch.randn(40, 5, dtype=torch.float64, generator=seeded(4))
     x = x - x.mean(0)
     y = x @ torch.randn(5, 2, dtype=torch.float64, generator=seeded(5))
     y = y + torch.randn(40, 2, dtype=torch.float64, generator=seeded(6))
-    solution = _ridge(x, y)
+    solution = _ridge(x, y, [0.3])
     residual = y - y.mean(0) - x @ solution.weight
     torch.testing.assert_close(solution.fitted, residual)
-    # The penalty that was chosen, from the weights: (X'X + p I) w = X'y.
-    moment = x.T @ (y - y.mean(0))
-    penalty = ((moment - x.T @ x @ solution.weight) / solution.weight).mean()
     for row in (0, 17):
-        kept = torch.arange(40) != row
-        design = torch.cat([torch.ones(39, 1).double(), x[kept]], dim=1)
-        gram = design.T @ design + penalty * torch.diag(torch.tensor([0.0] + [1.0] * 5).double())
-        weight = torch.linalg.solve(gram, design.T @ y[kept])
-        left_out = y[row] - torch.cat([torch.ones(1).double(), x[row]]) @ weight
-        torch.testing.assert_close(solution.left_out[row], left_out, atol=1e-8, rtol=1e-8)
+        torch.testing.assert_close(solution.left_out[row], _left_out(x, y, 0.3, row))
+
+
+def test_outputs_choose_their_penalties():
+    """One that a line tells, one that is noise: the mean of two penalties leans to either."""
+    x = torch.randn(100, 40, dtype=torch.float64, generator=seeded(4))
+    x = x - x.mean(0)
+    noise = torch.randn(100, 2, dtype=torch.float64, generator=seeded(5))
+    y = noise * torch.tensor([0.1, 1.0]).double()
+    y[:, 0] += x[:, 0]
+    small, large = _ridge(x, y, [0.01]), _ridge(x, y, [100.0])
+    mean = _ridge(x, y, [0.01, 100.0])
+    share = (mean.weight - large.weight).norm(dim=0) / (small.weight - large.weight).norm(dim=0)
+    assert share[0] > 0.99
+    assert share[1] < 0.01
+    # What is left out of a mean is close to the mean of what is left out, and larger than fitted.
+    between = _ridge(x, noise, [0.3, 1.0])
+    rows = [_left_out(x, noise, p, r) for p in (0.3, 1.0) for r in range(100)]
+    exact = torch.stack(rows).view(2, 100, 2).mean(0).square().mean().sqrt()
+    assert between.left_out.square().mean().sqrt().item() == pytest.approx(exact.item(), rel=0.03)
+    assert between.fitted.square().mean().sqrt() < 0.9 * exact
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -252,7 +252,7 @@ class ProfileForecast(nn.Module):
         if not plan.corrected:
             return 0
         points, coarse = min(plan.season, _POINTS), min(plan.season, _COARSE_POINTS)
-        calendar = 7 + 2 + 2 * points if plan.weekly else 0
+        calendar = 7 + 2 + 4 * points if plan.weekly else 0
         return len(plan.lags) * points + coarse * axes + 3 * num_features + calendar
 
     def phase_of(self, features: Tensor) -> Tensor:
@@ -332,9 +332,10 @@ class ProfileForecast(nn.Module):
             first = features[:, memory]
             sine, cosine = first[:, YEAR_COLUMN : YEAR_COLUMN + 2].double().split(1, dim=1)
             parts.append(nn.functional.one_hot(self._weekday(first), 7).double())
-            parts += [sine * cosine, cosine.square() - sine.square()]
-            # What yesterday tells of tomorrow differs between summer and winter.
-            parts += [sine * parts[0], cosine * parts[0]]
+            twice = [sine * cosine, cosine.square() - sine.square()]
+            parts += twice
+            # What yesterday tells of tomorrow differs between heating, cooling and neither.
+            parts += [harmonic * parts[0] for harmonic in (sine, cosine, *twice)]
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def bounded(self, values: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """How a :class:`~tsdiff.transforms.profile.ProfileForecast` comes by its plan and its weights.
 
-Everything is closed form: ridge regressions whose penalty has the least leave-one-out error, and
-moments of the leave-one-out errors, which are those of forecasts.
+Everything is closed form: ridge regressions whose penalties are weighed by leave-one-out errors,
+and moments of the leave-one-out errors, which are those of forecasts.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from tsdiff.transforms.series import Series
 
 _DEPTHS = (1, 2, 3, 5, 7, 14)
 _PENALTIES = tuple(10.0**power for power in range(-3, 5))
+# Relative leave-one-out error by which a penalty counts a third.
+_INDIFFERENCE = 0.1
 # Origins of a kind below which kinds are not told apart, and nothing is regressed.
 _FEWEST_ORIGINS = 60
 _MOST_WEIGHTS = 2**24
@@ -254,30 +256,30 @@ class _Solution(NamedTuple):
     fitted: Tensor
 
 
-def _ridge(design: Tensor, target: Tensor) -> _Solution:
+def _ridge(design: Tensor, target: Tensor, penalties: Sequence[float] = _PENALTIES) -> _Solution:
     """Ridge regression of ``target [n, Q]`` on standardised ``design [n, F]``.
 
-    One penalty for all outputs, by the leave-one-out error ``e / (1 - h)`` (Hastie, Tibshirani &
-    Friedman 2009, eq. 7.64).
+    Each output takes the mean of the weights of all penalties, counted by their leave-one-out error
+    ``e / (1 - h)`` (Hastie, Tibshirani & Friedman 2009, eq. 7.64): the first hours follow from what
+    was last seen and want a small penalty, later ones a large one, and a mean errs less than the
+    best of its parts. The mean is a linear smoother, too, and is left one out by its own ``h``.
     """
     n = len(design)
     centred = target - target.mean(0)
     values, vectors = torch.linalg.eigh(design.T @ design)
     scores, values = design @ vectors, values.clamp_min(0.0)
     products = scores.T @ centred
-    weight_of = 1.0 / centred.square().mean(0).clamp_min(1e-12)
-    best = None
-    for penalty in _PENALTIES:
-        inverse = 1.0 / (values + penalty * n)
-        fitted = centred - scores @ (inverse.unsqueeze(1) * products)
-        hat = 1.0 / n + scores.square() @ inverse
-        left_out = fitted / (1.0 - hat).clamp_min(1e-3).unsqueeze(1)
-        error = float((left_out.square().mean(0) * weight_of).sum())
-        if best is None or error < best[0]:
-            best = (error, inverse, left_out, fitted)
-    assert best is not None
-    _, inverse, left_out, fitted = best
-    return _Solution(vectors @ (inverse.unsqueeze(1) * products), left_out, fitted)
+    inverses = 1.0 / (values + n * torch.tensor(penalties, dtype=values.dtype).unsqueeze(1))
+    hats = 1.0 / n + scores.square() @ inverses.T
+    errors = target.new_empty(len(penalties), target.shape[1])
+    for inverse, hat, error in zip(inverses, hats.T, errors, strict=True):
+        residual = centred - scores @ (inverse.unsqueeze(1) * products)
+        error.copy_((residual / (1.0 - hat).clamp_min(1e-3).unsqueeze(1)).square().mean(0))
+    relative = errors / errors.amin(0).clamp_min(1e-300)
+    shares = torch.softmax((1.0 - relative) / _INDIFFERENCE, dim=0)
+    weight = (inverses.T @ shares) * products
+    fitted = centred - scores @ weight
+    return _Solution(vectors @ weight, fitted / (1.0 - hats @ shares).clamp_min(1e-3), fitted)
 
 
 def _judge(plan: Plan, series: Series, horizon: int) -> float | None:

@@ -19,9 +19,11 @@ skip in a row. Its input width is computed from its lags and calendar features.
 
 Its settings are those of its paper and example: two LSTM layers of 40 cells, 100 diffusion steps up
 to β = 0.1, 8 × 8 residual net, batches of 64, Adam at 1e-3 under a one-cycle schedule up to 1e-2.
-Ours are the defaults but for the batches. Training steps are timed from one's beginning to the
-next's, in blocks that alternate between the two; so are draws. Ratios are of neighbouring blocks,
-on the wall; those of CPU seconds, which a busy machine disturbs less, stand in brackets. Where only
+Ours is the same model with our defaults but for the batches. The others of ``OURS``, which draw by
+two evaluations or the whole horizon at once, get as many updates. Training steps are timed from
+one's beginning to the next's, in blocks that alternate between the two; so are draws. Ratios are of
+neighbouring blocks, on the wall; those of CPU seconds, which a busy machine disturbs less, stand in
+brackets. Where only
 some windows are drawn, the time for all of them is scaled up linearly.
 """
 
@@ -46,6 +48,14 @@ from tsdiff.datasets import split_window
 from tsdiff.evaluation import score_forecasts
 
 SCORE = "crps_sum_q19"
+PEER = "pytorch-ts, 100 evaluations"
+OURS: dict[str, tuple[type[tsdiff.GenerativeEstimator], dict[str, Any]]] = {
+    "TimeGrad, 8 evaluations (default)": (tsdiff.TimeGradEstimator, {}),
+    "TimeGrad, bfloat16": (tsdiff.TimeGradEstimator, {"precision": "bf16"}),
+    "consistency model, 2 evaluations": (tsdiff.ConsistencyEstimator, {}),
+    "TimeGrad, whole horizons": (tsdiff.TimeGradEstimator, {"decoding": "horizon"}),
+}
+DEFAULT = next(iter(OURS))
 
 
 class Peer:
@@ -88,10 +98,13 @@ class Clock(pl.Callback):
         self.began.append(now())
 
 
-def train_ours(data: Any, updates: int, epochs: int, batch_size: int, seed: int, **options: Any):
+def train_ours(
+    name: str, data: Any, updates: int, epochs: int, batch_size: int, seed: int, **options: Any
+):
     """A predictor, seconds in all, and of each step in its first epoch (wall, CPU)."""
     clock = Clock()
-    estimator = tsdiff.TimeGradEstimator(
+    make, chosen = OURS[name]
+    estimator = make(
         prediction_length=data.metadata.prediction_length,
         batch_size=batch_size,
         max_epochs=epochs,
@@ -99,6 +112,7 @@ def train_ours(data: Any, updates: int, epochs: int, batch_size: int, seed: int,
         patience=epochs,
         seed=seed,
         trainer_kwargs={"callbacks": [clock]},
+        **chosen,
         **options,
     )
     began = time.perf_counter()
@@ -116,7 +130,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--windows", type=int, help="draw and score the first so many only")
     parser.add_argument("--samples", type=int, default=100)
-    parser.add_argument("--num-steps", type=int, nargs="*", default=[8, 5], help="of our sampler")
+    parser.add_argument("--models", nargs="*", default=list(OURS), choices=list(OURS))
     parser.add_argument("--blocks", type=int, default=3, help="pairs of timed blocks")
     parser.add_argument("--block-updates", type=int, default=20)
     parser.add_argument("--draws", type=int, default=3, help="pairs of draws")
@@ -134,42 +148,44 @@ def compare(data: Any, arguments: argparse.Namespace, folder: Path) -> None:
     histories = [split_window(window, horizon)[0] for window in test]
     peer = started_peer(data, histories, arguments, folder)
 
-    steps: dict[str, list[np.ndarray]] = {"peer": [], "ours": []}
+    steps: dict[str, list[np.ndarray]] = {PEER: [], DEFAULT: []}
     for block in range(arguments.blocks):
         answer = peer.ask("train", updates=arguments.block_updates, epochs=1, seed=block)
-        steps["peer"].append(np.mean(answer["steps"][2:], axis=0))
+        steps[PEER].append(np.mean(answer["steps"][2:], axis=0))
         size = arguments.block_updates
-        _, _, ours = train_ours(data, size, 1, batch, block, num_validation_windows=0)
-        steps["ours"].append(ours[2:].mean(0))
+        _, _, ours = train_ours(DEFAULT, data, size, 1, batch, block, num_validation_windows=0)
+        steps[DEFAULT].append(ours[2:].mean(0))
         print(
             "step:", {name: each[-1].round(4).tolist() for name, each in steps.items()}, flush=True
         )
 
-    updates, epochs = arguments.updates, arguments.epochs
-    theirs = peer.ask("train", updates=updates, epochs=epochs, seed=arguments.seed)["seconds"]
-    predictor, seconds, _ = train_ours(data, updates, epochs, batch, arguments.seed)
-    print(f"{updates} updates: peer {theirs:.0f} s, ours {seconds:.0f} s", flush=True)
+    updates, epochs, seed = arguments.updates, arguments.epochs, arguments.seed
+    trained = {PEER: peer.ask("train", updates=updates, epochs=epochs, seed=seed)["seconds"]}
+    predictors = {}
+    for name in arguments.models:
+        predictors[name], trained[name], _ = train_ours(name, data, updates, epochs, batch, seed)
+    print(f"{updates} updates:", {k: round(s, 1) for k, s in trained.items()}, flush=True)
 
-    names = ["peer", *arguments.num_steps]
-    drawing: dict[Any, list[np.ndarray]] = {name: [] for name in names}
-    results: dict[Any, list] = {name: [] for name in names}
+    names = [PEER, *arguments.models]
+    drawing: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    results: dict[str, list] = {name: [] for name in names}
     for draw in range(draws):
-        made: dict[Any, list] = {}
+        made: dict[str, list] = {}
         request = {"windows": len(test), "samples": arguments.samples, "seed": draw}
         answer = peer.ask("sample", output=str(folder / "samples.npy"), **request)
-        drawing["peer"].append(np.array(answer["seconds"]))
-        for num_steps in arguments.num_steps:
-            options = {"num_samples": arguments.samples, "seed": draw, "num_steps": num_steps}
+        drawing[PEER].append(np.array(answer["seconds"]))
+        for name, predictor in predictors.items():
             # Ours are short: the median of three stands against one of the peer's.
             each = []
             for _ in range(3):
                 began = now()
-                made[num_steps] = list(predictor.predict(histories, **options))
+                options = {"num_samples": arguments.samples, "seed": draw}
+                made[name] = list(predictor.predict(histories, **options))
                 each.append(now() - began)
-            drawing[num_steps].append(np.median(each, axis=0))
+            drawing[name].append(np.median(each, axis=0))
         starts = [forecast.start_date for forecast in made[names[-1]]]
         arrays = np.load(folder / "samples.npy")
-        made["peer"] = [SampleForecast(a, start) for a, start in zip(arrays, starts, strict=True)]
+        made[PEER] = [SampleForecast(a, start) for a, start in zip(arrays, starts, strict=True)]
         for name in names:
             results[name].append(score_forecasts(made[name], test, horizon))
         print(
@@ -187,15 +203,17 @@ def compare(data: Any, arguments: argparse.Namespace, folder: Path) -> None:
     )
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
     for name in names:
-        mine, kind = name != "peer", "ours" if name != "peer" else "peer"
-        title = f"tsdiff, {2 * name} evaluations" if mine else "pytorch-ts, 100 evaluations"
         draw = float(np.median(drawing[name], axis=0)[0])
+        step = step_ratio = ratio = ""
+        if name in steps:
+            step = f"{1e3 * np.median(steps[name], axis=0)[0]:.0f} ms"
+        if name == DEFAULT:
+            step_ratio = ratios(steps[PEER], steps[name])
+        if name != PEER:
+            ratio = ratios(drawing[PEER], drawing[name])
         print(
-            f"| {title} | {1e3 * np.median(steps[kind], axis=0)[0]:.0f} ms | "
-            f"{ratios(steps['peer'], steps['ours']) if mine else ''} | "
-            f"{seconds if mine else theirs:.0f} s | {draw:.2f} s | "
-            f"{draw * len(data.test) / len(test):.1f} s | "
-            f"{ratios(drawing['peer'], drawing[name]) if mine else ''} | {shown(results[name])} |"
+            f"| {name} | {step} | {step_ratio} | {trained[name]:.0f} s | {draw:.2f} s | "
+            f"{draw * len(data.test) / len(test):.1f} s | {ratio} | {shown(results[name])} |"
         )
     for name, baseline in tsdiff.baselines(data.metadata.freq, horizon).items():
         scored = [

@@ -187,6 +187,17 @@ class TestSource:
         x = decoder.sample(torch.zeros(100, 1, CONTEXT), num_steps=400, generator=seeded(1))
         assert x.abs().max() < 0.02
 
+    @pytest.mark.parametrize("solver", ["exponential_adams", "exponential_heun"])
+    @pytest.mark.parametrize("grid", ["uniform", "quadratic"])
+    @pytest.mark.parametrize("num_steps", [8, 400])
+    def test_so_is_an_axis_along_which_angles_stand_still(self, solver, grid, num_steps) -> None:
+        """In single precision its angle is π/2 until shortly before the data."""
+        decoder = DDPM(mlp(), 2)
+        decoder.set_data_moments(torch.zeros(2), torch.zeros(2, 2))
+        sampler = {"solver": solver, "grid": grid, "num_steps": num_steps}
+        x = decoder.sample(torch.zeros(100, 1, CONTEXT), generator=seeded(1), **sampler)
+        assert x.abs().max() < 1e-5
+
     @every_decoder
     @pytest.mark.parametrize(
         ("mean", "covariance", "word"),

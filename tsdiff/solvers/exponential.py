@@ -25,6 +25,9 @@ from torch import Tensor
 from tsdiff.random import Randomness
 from tsdiff.solvers.base import Field, Solver
 
+# A step's length by that of the last one, up to which the two are extrapolated from.
+_LONGEST = 10.0
+
 
 def _polar(field: Field, t: Tensor) -> tuple[Tensor, Tensor]:
     """``r`` and ``θ``."""
@@ -109,5 +112,10 @@ class ExponentialAdams(Solver):
         mean = slope
         if state is not None:
             last, last_theta = state
-            mean = slope + 0.5 * h / (theta - last_theta) * (slope - last)
+            # A line through two points that are much nearer than the step is long, as on axes that
+            # data hardly extend along, multiplies their rounding errors.
+            gap = theta - last_theta
+            near = gap.abs() * _LONGEST <= h.abs()
+            ratio = torch.where(near, 0.0, h / torch.where(near, 1.0, gap))
+            mean = slope + 0.5 * ratio * (slope - last)
         return r_next * (x / r + h * mean), (slope, theta)

@@ -35,7 +35,7 @@ forecast: $(BIN)/.installed  ## Train on exchange rates, score beside naive base
 	$(BIN)/tsdiff demo --output $(OUTPUT)
 
 test: $(BIN)/.installed-test  ## Run all tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(PYTEST_ARGS)
 
 lint: $(BIN)/.installed-dev  ## Check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

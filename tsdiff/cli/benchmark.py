@@ -32,7 +32,7 @@ def benchmark(
         str | None,
         typer.Argument(
             metavar="[CONFIG]",
-            help="A TOML file, or one of: default, quick, wide. By default what OUTPUT was made "
+            help="A TOML file, or one of: default, quick, wide, ablation. By default what OUTPUT was made "
             "with, or else default.",
             show_default=False,
         ),

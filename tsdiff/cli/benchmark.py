@@ -32,8 +32,8 @@ def benchmark(
         str | None,
         typer.Argument(
             metavar="[CONFIG]",
-            help="A TOML file, or one of: default, quick, wide, ablation. By default what OUTPUT was "
-            "made with, or else default.",
+            help="A TOML file, or one of: default, quick, wide, ablation. By default what OUTPUT "
+            "was made with, or else default.",
             show_default=False,
         ),
     ] = None,

@@ -114,6 +114,45 @@ def test_modes_of_new_days_are_standard_normal():
     assert 0.5 < fitted_spread < 0.98
 
 
+def _covered(series, apart: np.ndarray, start: int) -> tuple[float, float]:
+    """Share inside 80 % intervals of days from ``start`` on that are not, and that are, apart."""
+    known = replace(
+        series,
+        target=series.target[: 24 * start],
+        observed=series.observed[: 24 * start],
+        features=series.features[: 24 * start],
+    )
+    profile = fitted(HOUR, known, phases=[0])
+    # The first midnight is noon plus twelve hours.
+    tested = np.arange(start, len(apart) - 1)
+    past, features, future = windows(HOUR, series, 24 * tested + 12)
+    frame = profile(past, features)
+    inside = ((future - frame.mean).abs() < 1.2816 * frame.scale).double().mean((1, 2)).numpy()
+    return float(inside[~apart[tested]].mean()), float(inside[apart[tested]].mean())
+
+
+@pytest.mark.parametrize("known_by", ["year", "week", "covariate"])
+def test_intervals_widen_with_what_is_known_to_be_uncertain(known_by):
+    """Days of a kind have twice the noise: intervals cover 80 % of those days and of the others."""
+    rng = np.random.default_rng(5)
+    midnights = pd.date_range("2020-01-02", periods=1500, freq="D")
+    apart = midnights.month.isin([11, 12, 1, 2, 3, 4])
+    if known_by == "week":
+        apart = midnights.dayofweek >= 5
+    elif known_by == "covariate":
+        apart = rng.random(1500) < 0.3
+    # The first day is half a day: the series starts at noon.
+    scale = np.concatenate([np.ones(12), np.repeat(1.0 + apart, 24)])[: 24 * 1500]
+    steps = np.arange(24 * 1500)
+    noise = np.repeat(rng.standard_normal(1501), 24)[12:-12] + rng.standard_normal((2, len(steps)))
+    target = 20.0 + 5.0 * np.sin(2.0 * np.pi * steps / 24.0) + 0.5 * scale * noise
+    fields = {}
+    if known_by == "covariate":
+        fields["feat_dynamic_real"] = (scale - 1.0)[None]
+    for share in _covered(hourly(target, **fields), apart, 1100):
+        assert share == pytest.approx(0.8, abs=0.04)
+
+
 def test_the_regression_finds_level_and_sundays():
     """The law's own one-day forecast: 0.8 of the level, and Sundays known in advance."""
     series = hourly(days(800, noise=0.05))
@@ -247,7 +286,7 @@ def test_gaps_are_neither_learned_nor_fatal():
     target[1, 2000:2003] = np.nan
     profile = fitted(HOUR, hourly(target))
     assert all(bool(buffer.isfinite().all()) for name, buffer in profile.named_buffers()
-               if name not in ("lowest", "regressor_std"))  # fmt: skip
+               if name not in ("lowest", "regressor_std", "spread_size"))  # fmt: skip
 
 
 def test_constant_series_stay_where_they_are():

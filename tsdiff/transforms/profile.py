@@ -7,7 +7,8 @@ profiles of the total one, two, three, seven and eight seasons ago, all dimensio
 day of the week, the time of the year, and what is known of the future. Starts at different hours of
 the day are different regressions. Nothing is rolled out, so errors of one step don't feed the next.
 
-The errors ``r [T, D]`` have a spread per start, step and dimension, and a correlation over steps
+The errors ``r [T, D]`` have a spread per start, step and dimension, larger or smaller by what is
+known in advance (a restless week, a high forecast, winter, holidays), and a correlation over steps
 and one over dimensions, ``R_T ⊗ R_D``. In the product's eigenvectors, the largest eigenvalue first,
 
 .. math:: z_{ij} = \frac{v_i^⊤ (r / σ)\, u_j}{\sqrt{λ_i μ_j}}
@@ -17,7 +18,7 @@ the whole horizon. A few dozen leading *modes* hold what makes one day different
 whole, and are what a decoder models; the many small ones behind them stay as Gaussian as they are.
 
 Shapes: ``B`` windows, ``P`` kinds of origin, ``T`` steps, ``D`` dimensions, ``A`` axes of the
-panel, ``F`` regressors.
+panel, ``F`` regressors, ``G`` regressors of the spread in each of ``S`` parts of the horizon.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ _RELATIVE_FLOOR = 0.05
 # Forecasts this close to the lowest value, in sizes, are that value: nights are dark.
 _DUST = 1e-4
 _CALMEST, _WILDEST = 0.05, 20.0
+# Parts of the horizon whose spread is regressed, the most by which its logarithm is moved, and how
+# far from their mean regressors count, in spreads.
+_PARTS, _LARGEST_MOVE, _FARTHEST = 4, 1.0, 6.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,11 @@ class Plan:
     weekly: bool
     corrected: bool
     bounded: bool
+
+    @property
+    def spread_regressed(self) -> bool:
+        """Whether errors are larger or smaller by what is known in advance."""
+        return self.corrected and not self.bounded
 
     @property
     def lags(self) -> tuple[int, ...]:
@@ -191,6 +200,8 @@ class ProfileForecast(nn.Module):
         Mean square of the changes from season to season, in units of the plain forecast's, ``[D]``.
     prior
         Seasons' worth of typical changes that a window's own are weighed against, ``[]``.
+    spread_weight
+        Of the standardised regressors of the spread's logarithm, ``[P, S, G]``.
     """
 
     centre: Tensor
@@ -203,6 +214,9 @@ class ProfileForecast(nn.Module):
     weight: Tensor
     spread: Tensor
     spread_fitted: Tensor
+    spread_centre: Tensor
+    spread_size: Tensor
+    spread_weight: Tensor
     time_axes: Tensor
     dimension_axes: Tensor
     deviation: Tensor
@@ -210,6 +224,7 @@ class ProfileForecast(nn.Module):
     typical_change: Tensor
     prior: Tensor
     knots: Tensor | None
+    part: Tensor
 
     def __init__(self, plan: Plan, horizon: int, target_dim: int, num_features: int):
         super().__init__()
@@ -217,11 +232,16 @@ class ProfileForecast(nn.Module):
         axes = min(target_dim, _LARGEST_PANEL)
         phases, outputs = plan.phases, horizon * axes
         count = self.num_regressors(plan, axes, num_features)
+        parts = torch.arange(horizon) * _PARTS // horizon
+        self.register_buffer("part", parts.unique(return_inverse=True)[1], persistent=False)
+        sizes = (phases, int(self.part.max()) + 1, self._num_spread_regressors(plan, num_features))
         shapes = {
             "centre": (target_dim,),
             "regressor_mean": (phases, count),
             "intercept": (phases, outputs),
             "weight": (phases, count, outputs),
+            "spread_centre": sizes,
+            "spread_weight": sizes,
         }
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
@@ -232,6 +252,7 @@ class ProfileForecast(nn.Module):
             "regressor_std": (phases, count),
             "spread": (phases, horizon, target_dim),
             "spread_fitted": (phases, horizon, target_dim),
+            "spread_size": sizes,
             "deviation": (phases, horizon * target_dim),
         }
         for name, shape in ones.items():
@@ -254,6 +275,11 @@ class ProfileForecast(nn.Module):
         points, coarse = min(plan.season, _POINTS), min(plan.season, _COARSE_POINTS)
         calendar = 7 + 2 + 4 * points if plan.weekly else 0
         return len(plan.lags) * points + coarse * axes + 3 * num_features + calendar
+
+    @staticmethod
+    def _num_spread_regressors(plan: Plan, num_features: int) -> int:
+        """G."""
+        return 4 + num_features + 2 * plan.weekly if plan.spread_regressed else 0
 
     def phase_of(self, features: Tensor) -> Tensor:
         """Kind of origin ``[B]`` from the features of its first step, ``[B, F]``."""
@@ -330,18 +356,70 @@ class ProfileForecast(nn.Module):
         parts.append(features[:, memory - season : memory].double().mean(1, keepdim=True))
         if plan.weekly:
             first = features[:, memory]
-            sine, cosine = first[:, YEAR_COLUMN : YEAR_COLUMN + 2].double().split(1, dim=1)
             parts.append(nn.functional.one_hot(self._weekday(first), 7).double())
-            twice = [sine * cosine, cosine.square() - sine.square()]
-            parts += twice
+            once, twice = self._year(first)
+            parts.append(twice)
             # What yesterday tells of tomorrow differs between heating, cooling and neither.
-            parts += [harmonic * parts[0] for harmonic in (sine, cosine, *twice)]
+            harmonics = torch.cat([once, twice], dim=1).split(1, dim=1)
+            parts += [harmonic * parts[0] for harmonic in harmonics]
         return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    def spread_regressors(
+        self, past: Tensor, features: Tensor, mean: Tensor, restless: Tensor
+    ) -> Tensor:
+        """What the size of errors is regressed on, ``[B, S, G]``.
+
+        How high the forecast is and how far from the plain one, in each part of the horizon; how
+        restless the window is; calendar and covariates.
+
+        Parameters
+        ----------
+        past, features
+            As for :meth:`forward`.
+        mean
+            Forecasts ``[B, T, D]``.
+        restless
+            :meth:`restlessness`, ``[B, D]``.
+        """
+        share, memory = self.size / self.size.sum(), past.shape[1]
+        level = self._by_part(((mean - self.centre) / self.size) @ share)
+        moved = (mean - self.ahead(self.profile(past))) / self.size
+        moved = self._by_part(moved.square().mean(2)).clamp_min(1e-12).log()
+        ahead = features[:, memory : memory + min(self.plan.season, self.horizon)].double().mean(1)
+        shared = [restless.log().mean(1, keepdim=True), ahead]
+        if self.plan.weekly:
+            shared.append(self._year(features[:, memory])[1])
+        each = torch.stack([level, level.square(), moved], dim=2)
+        common = torch.cat(shared, dim=1).unsqueeze(1).expand(-1, each.shape[1], -1)
+        return torch.cat([each, common], dim=2)
+
+    def standard_spread_regressors(self, regressors: Tensor, phase: Tensor | int) -> Tensor:
+        """:meth:`spread_regressors` standardised, and not far outside what was fitted to."""
+        standard = (regressors - self.spread_centre[phase]) / self.spread_size[phase]
+        return standard.clamp(-_FARTHEST, _FARTHEST)
+
+    def spread_factor(self, regressors: Tensor, phase: Tensor | int) -> Tensor:
+        """Factor of the spread ``[B, T, 1]`` from :meth:`spread_regressors`."""
+        standard = self.standard_spread_regressors(regressors, phase)
+        move = (standard * self.spread_weight[phase]).sum(2).clamp(-_LARGEST_MOVE, _LARGEST_MOVE)
+        return move.exp()[:, self.part].unsqueeze(2)
+
+    def _by_part(self, steps: Tensor) -> Tensor:
+        """Means over the parts of the horizon ``[B, S]`` of ``[B, T]``."""
+        member = nn.functional.one_hot(self.part).to(steps.dtype)
+        return steps @ (member / member.sum(0))
 
     def bounded(self, values: Tensor) -> Tensor:
         """Values ``[..., D]`` that don't fall below :attr:`lowest`, nor hover just above it."""
         near = values < self.lowest + _DUST * self.size
         return torch.where(near, self.lowest, values)
+
+    @staticmethod
+    def _year(features: Tensor) -> tuple[Tensor, Tensor]:
+        """Two harmonics of the year, ``[B, 2]`` each, from the features of a step, ``[B, F]``."""
+        sine, cosine = features[:, YEAR_COLUMN : YEAR_COLUMN + 2].double().split(1, dim=1)
+        twice = [sine * cosine, cosine.square() - sine.square()]
+        return torch.cat([sine, cosine], dim=1), torch.cat(twice, dim=1)
 
     @staticmethod
     def _weekday(features: Tensor) -> Tensor:
@@ -366,7 +444,7 @@ class ProfileForecast(nn.Module):
         phase = self.phase_of(features[:, past.shape[1]])
         profile = self.profile(past)
         unit = self.unit(profile)
-        restless = self.restlessness(self.change(past, unit)).unsqueeze(1)
+        restless = self.restlessness(self.change(past, unit))
         plain, unit = self.ahead(profile), self.ahead(unit)
         mean, regressors = plain, past.new_zeros(len(past), 0)
         if self.plan.corrected:
@@ -380,9 +458,13 @@ class ProfileForecast(nn.Module):
             correction = outputs.unflatten(1, (self.horizon, -1)) @ self.panel.mT
             mean = plain + unit * correction
         spread = self.spread_fitted if fitted else self.spread
+        scale = unit * spread[phase] * restless.unsqueeze(1)
+        if self.plan.spread_regressed:
+            told = self.spread_regressors(past, features, mean, restless)
+            scale = scale * self.spread_factor(told, phase)
         return ProfileFrame(
             mean,
-            unit * spread[phase] * restless,
+            scale,
             self.time_axes[phase],
             self.dimension_axes[phase],
             self.deviation[phase],

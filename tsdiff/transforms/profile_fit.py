@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tsdiff.random import seeded
+from tsdiff.transforms.gamma import gamma_regression, held_out_loss
 from tsdiff.transforms.lags import base_frequency, season_length
 from tsdiff.transforms.linear import limited_to_spread
 from tsdiff.transforms.profile import SCORES, Plan, ProfileForecast, to_scores
@@ -32,6 +33,10 @@ _RESTING = 0.01
 # A mode's own spread is weighed against that of the product as so many origins would be.
 _PRIOR_ORIGINS = 20.0
 _PRIOR_QUANTILES = 20.0
+# Standard deviation, before data, of what a regressor's spread adds to errors' log mean square; the
+# standard errors by which that must pay on blocks held out; and the spread of a regressor that is
+# constant up to single precision.
+_PRIOR_SPREAD, _CERTAIN, _CONSTANT = 0.1, 3.0, 1e-5
 # Origins and draws by which a plan is judged, and the seed of the latter.
 _JUDGED, _DRAWS, _NOISE = 64, 48, 19
 # Pseudo-counts that are tried, as shares of the seasons that a window's restlessness is read from.
@@ -146,23 +151,25 @@ def _origins(
 
 
 class _Errors(NamedTuple):
-    """Of origins of one kind: left out and fitted, ``[n, T, D]``, and changes, ``[n, D]``."""
+    """Of origins of one kind: left out and fitted, ``[n, T, D]``, changes, ``[n, D]``, windows."""
 
     left_out: Tensor
     fitted: Tensor
     change: Tensor
+    origins: _Origins
 
 
 def _regress(profile: ProfileForecast, phase: int, origins: _Origins) -> _Errors:
     past, features, future, whole = origins
     if int(whole.sum()) >= len(past) / 2:
-        past, features, future = past[whole], features[whole], future[whole]
+        origins = _Origins(*(part[whole] for part in origins))
+        past, features, future, _ = origins
     plain = profile.profile(past)
     unit = profile.unit(plain)
     change = profile.change(past, unit)
     errors = limited_to_spread((future - profile.ahead(plain)) / profile.ahead(unit))
     if not profile.plan.corrected:
-        return _Errors(errors, errors, change)
+        return _Errors(errors, errors, change, origins)
     design = profile.regressors(past, features)
     mean, std = design.mean(0), design.std(0, unbiased=False)
     std = torch.where(std > 1e-9, std, torch.inf)
@@ -175,9 +182,8 @@ def _regress(profile: ProfileForecast, phase: int, origins: _Origins) -> _Errors
     def explained(left: Tensor) -> Tensor:
         return (target - left).view(shape) @ profile.panel.mT
 
-    return _Errors(
-        errors - explained(solution.left_out), errors - explained(solution.fitted), change
-    )
+    left_out, fitted = (errors - explained(s) for s in (solution.left_out, solution.fitted))
+    return _Errors(left_out, fitted, change, origins)
 
 
 def _fit_spread(profile: ProfileForecast, found: dict[int, _Errors], keep_axes: bool) -> None:
@@ -198,11 +204,11 @@ def _fit_spread(profile: ProfileForecast, found: dict[int, _Errors], keep_axes: 
         best = max(best, (total, prior))
     profile.prior.fill_(best[1])
     for phase, errors in found.items():
-        factor = profile.restlessness(errors.change).unsqueeze(1)
-        for name, one in (("spread", errors.left_out), ("spread_fitted", errors.fitted)):
-            spread = (one / factor).square().mean(0).sqrt()
+        calm, calm_fitted = _calm(profile, phase, errors)
+        for name, one in (("spread", calm), ("spread_fitted", calm_fitted)):
+            spread = one.square().mean(0).sqrt()
             getattr(profile, name)[phase] = spread.clamp_min(_floor(spread))
-        standard = errors.left_out / factor / profile.spread[phase]
+        standard = calm / profile.spread[phase]
         if profile.knots is not None:
             profile.knots[phase] = _quantiles(standard)
             knots = profile.knots[phase]
@@ -210,6 +216,45 @@ def _fit_spread(profile: ProfileForecast, found: dict[int, _Errors], keep_axes: 
         alive = profile.spread[phase] > 2.0 * _floor(profile.spread[phase])
         if not keep_axes:
             _fit_modes(profile, phase, standard * alive)
+
+
+def _calm(profile: ProfileForecast, phase: int, errors: _Errors) -> tuple[Tensor, Tensor]:
+    """Errors left out and fitted, without what is known of their size in advance."""
+    restless = profile.restlessness(errors.change)
+    both = [one / restless.unsqueeze(1) for one in (errors.left_out, errors.fitted)]
+    if not profile.plan.spread_regressed:
+        return both[0], both[1]
+    past, features, future, _ = errors.origins
+    # Forecasts are left out as their errors are: those of unseen windows move less.
+    told = [
+        profile.spread_regressors(past, features, future - profile.size * one, restless)
+        for one in (errors.left_out, errors.fitted)
+    ]
+    spread = both[0].square().mean(0).sqrt()
+    alive = (spread > 2.0 * _floor(spread)).to(spread.dtype)
+    squares = (both[0] / spread.clamp_min(_floor(spread))).square() * alive
+    size = told[0].std(0, unbiased=False)
+    profile.spread_centre[phase] = told[0].mean(0)
+    profile.spread_size[phase] = torch.where(size > _CONSTANT, size, torch.inf)
+    standard = profile.standard_spread_regressors(told[0], phase)
+    overlap = max(1.0, profile.horizon / profile.plan.season)
+    parts = [
+        (standard[:, part], squares[:, profile.part == part].mean((1, 2)))
+        for part in range(standard.shape[1])
+    ]
+    gains = [
+        held_out_loss(*part, 0.0) - held_out_loss(*part, _PRIOR_SPREAD, overlap) for part in parts
+    ]
+    gain = torch.stack(gains).mean(0)
+    certain = gain.mean() > _CERTAIN * gain.std() * (overlap / len(gain)) ** 0.5
+    for part, (design, target) in enumerate(parts):
+        weight = 0.5 * gamma_regression(design, target, _PRIOR_SPREAD, overlap)
+        profile.spread_weight[phase, part] = weight if certain else 0.0
+    one, other = (
+        error / profile.spread_factor(regressors, phase)
+        for error, regressors in zip(both, told, strict=True)
+    )
+    return one, other
 
 
 def _quantiles(standard: Tensor) -> Tensor:

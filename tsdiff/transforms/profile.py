@@ -274,7 +274,7 @@ class ProfileForecast(nn.Module):
             return 0
         points, coarse = min(plan.season, _POINTS), min(plan.season, _COARSE_POINTS)
         calendar = 7 + 2 + 4 * points if plan.weekly else 0
-        return len(plan.lags) * points + coarse * axes + 3 * num_features + calendar
+        return len(plan.lags) * points + (coarse + 2) * axes + 3 * num_features + calendar
 
     @staticmethod
     def _num_spread_regressors(plan: Plan, num_features: int) -> int:
@@ -350,7 +350,10 @@ class ProfileForecast(nn.Module):
         parts = [
             coarser(season_ago(lag) @ share.unsqueeze(1), points).flatten(1) for lag in plan.lags
         ]
-        parts.append(coarser(season_ago(1) @ self.panel, coarse))
+        yesterday = season_ago(1) @ self.panel
+        # Where dimensions stand, and how much higher than a season ago, tells the first steps.
+        now, before = yesterday[:, -1], season_ago(2)[:, -1] @ self.panel
+        parts += [coarser(yesterday, coarse), now, now - before]
         ahead = features[:, memory : memory + min(season, self.horizon)].double()
         parts += [ahead[:, :1], ahead.mean(1, keepdim=True)]
         parts.append(features[:, memory - season : memory].double().mean(1, keepdim=True))

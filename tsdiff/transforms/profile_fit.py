@@ -138,16 +138,26 @@ def _origins(
         phase = profile.phase_of(known[first]) if len(first) else first
         observed = torch.from_numpy(one.observed)
         tensors.append((torch.from_numpy(one.target), observed, known, first, phase))
-    steps = torch.arange(-memory, horizon)
     for phase in range(profile.plan.phases) if phases is None else phases:
         parts = []
         for target, observed, known, first, kinds in tensors:
-            index = first[kinds == phase].unsqueeze(1) + steps
-            whole = observed[index].bool().all(2)[:, memory:].all(1)
-            parts.append(
-                (target[index[:, :memory]], known[index], target[index[:, memory:]], whole)
-            )
-        yield phase, _Origins(*(torch.cat(column) for column in zip(*parts, strict=True)))
+            start = first[kinds == phase] - memory
+            windows = (_windows(one, start, memory + horizon) for one in (target, observed, known))
+            values, seen, features = windows
+            whole = seen[:, memory:].bool().flatten(1).all(1)
+            parts.append((values[:, :memory], features, values[:, memory:], whole))
+        several = len(parts) > 1
+        columns = zip(*parts, strict=True)
+        yield phase, _Origins(*(torch.cat(c) if several else c[0] for c in columns))
+
+
+def _windows(values: Tensor, start: Tensor, length: int) -> Tensor:
+    """Windows ``[n, length, ·]`` of ``values [L, ·]``; a view where they lie at equal distances."""
+    step = int(start[1] - start[0]) if len(start) > 1 else 1
+    if not len(start) or not torch.equal(start, start[0] + step * torch.arange(len(start))):
+        return values[start.unsqueeze(1) + torch.arange(length)]
+    end = int(start[-1]) + length
+    return values[int(start[0]) : end].unfold(0, length, step).movedim(-1, 1)
 
 
 class _Errors(NamedTuple):
@@ -161,7 +171,7 @@ class _Errors(NamedTuple):
 
 def _regress(profile: ProfileForecast, phase: int, origins: _Origins) -> _Errors:
     past, features, future, whole = origins
-    if int(whole.sum()) >= len(past) / 2:
+    if not whole.all() and int(whole.sum()) >= len(past) / 2:
         origins = _Origins(*(part[whole] for part in origins))
         past, features, future, _ = origins
     plain = profile.profile(past)

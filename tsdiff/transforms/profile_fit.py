@@ -142,10 +142,11 @@ def _origins(
         parts = []
         for target, observed, known, first, kinds in tensors:
             start = first[kinds == phase] - memory
-            windows = (_windows(one, start, memory + horizon) for one in (target, observed, known))
-            values, seen, features = windows
+            values, seen, calendar = (
+                _windows(one, start, memory + horizon) for one in (target, observed, known)
+            )
             whole = seen[:, memory:].bool().flatten(1).all(1)
-            parts.append((values[:, :memory], features, values[:, memory:], whole))
+            parts.append((values[:, :memory], calendar, values[:, memory:], whole))
         several = len(parts) > 1
         columns = zip(*parts, strict=True)
         yield phase, _Origins(*(torch.cat(c) if several else c[0] for c in columns))

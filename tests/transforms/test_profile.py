@@ -211,6 +211,56 @@ def test_nights_are_dark_and_nothing_is_negative():
     assert (drawn[:, ~dark] > 0.0).double().mean() > 0.9
 
 
+SOLAR = replace(HOUR, depth=5, corrected=False, bounded=True)
+
+
+def clouded(score: np.ndarray, dims: int = 3, seed: int = 0) -> np.ndarray:
+    """Solar power ``[D, L]`` on days whose clouds have these scores ``[L / 24]``."""
+    rng = np.random.default_rng(seed)
+    hours = np.arange(24 * len(score)) % 24
+    clear = np.clip(np.sin(np.pi * (hours - 6) / 12.0), 0.0, None)
+    seen = 1.0 / (1.0 + np.exp(-2.0 - np.repeat(score, 24)))
+    return 5.0 * clear * seen * (1.0 - 0.05 * rng.random((dims, len(hours))))
+
+
+def whitened(series, known: int, tested: range) -> tuple[Tensor, Tensor]:
+    """Modes and futures of days that a fit to the first ``known`` hasn't seen, before dawn."""
+    early = replace(
+        series,
+        target=series.target[: 24 * known],
+        observed=series.observed[: 24 * known],
+        features=series.features[: 24 * known],
+    )
+    profile = fitted(SOLAR, early, phases=[12])
+    past, features, future = windows(SOLAR, series, [24 * day for day in tested])
+    return profile(past, features).whiten(future), future
+
+
+def test_cloudy_days_follow_cloudy_days():
+    rng = np.random.default_rng(5)
+    score = np.zeros(901)
+    for day in range(1, len(score)):
+        score[day] = 0.8 * score[day - 1] + 0.6 * rng.standard_normal()
+    modes, _ = whitened(hourly(clouded(score)), 400, range(401, 899))
+    leading = modes[:, 0] - modes[:, 0].mean()
+    # Yesterday's clouds are known: what is new today has nothing to do with what was new then.
+    assert abs(leading[1:] @ leading[:-1] / leading.square().sum()) < 0.2
+    assert leading.std().item() == pytest.approx(1.0, abs=0.15)
+
+
+def test_quantiles_are_the_data_s_own():
+    """A skew law, clear on most days, that a normal one would be drawn towards."""
+    rng = np.random.default_rng(7)
+    series = hourly(clouded(-rng.exponential(1.0, 301)))
+    profile = fitted(SOLAR, series, phases=[12])
+    origins = [24 * day for day in range(9, 299)]
+    past, features, future = windows(SOLAR, series, origins)
+    frame = profile(past, features)
+    scores = frame.standardise(future)[:, 8:17]
+    assert scores.mean().abs() < 0.03
+    assert scores.std().item() == pytest.approx(1.0, abs=0.03)
+
+
 def test_plans_follow_the_data():
     walk = np.random.default_rng(0).standard_normal((2, 4800)).cumsum(1)
     assert choose_plan([hourly(walk)], HORIZON, "h").season == 1

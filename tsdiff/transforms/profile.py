@@ -23,7 +23,7 @@ panel, ``F`` regressors, ``G`` regressors of the spread in each of ``S`` parts o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +112,8 @@ class ProfileFrame:
         Quantiles of every standardised error, ``[B, T, D, Q]``, or None where they are Gaussian.
     deviation
         Spread of every mode, ``[B, T · D]``, as ``order`` has them.
+    location
+        Mean of every mode, likewise.
     order
         Modes by falling size, ``[B, T · D]`` int64.
     regressors
@@ -123,22 +125,29 @@ class ProfileFrame:
     time_axes: Tensor
     dimension_axes: Tensor
     deviation: Tensor
+    location: Tensor
     order: Tensor
     knots: Tensor | None
     regressors: Tensor
 
     def whiten(self, values: Tensor) -> Tensor:
         """All modes ``[B, T · D]`` of futures ``[B, T, D]``."""
-        errors = (values - self.mean) / self.scale
-        if self.knots is not None:
-            errors = to_scores(errors.unsqueeze(-1), self.knots).squeeze(-1)
+        errors = self.standardise(values)
         modes = (self.time_axes.mT @ errors @ self.dimension_axes).flatten(1)
-        return modes.gather(1, self.order) / self.deviation
+        return (modes.gather(1, self.order) - self.location) / self.deviation
+
+    def standardise(self, values: Tensor) -> Tensor:
+        """Errors of values ``[B, T, D]`` in spreads, or their normal scores."""
+        errors = (values - self.mean) / self.scale
+        if self.knots is None:
+            return errors
+        return to_scores(errors.unsqueeze(-1), self.knots).squeeze(-1)
 
     def unwhiten(self, modes: Tensor) -> Tensor:
         """Futures ``[B · N, T, D]`` of modes ``[B · N, T · D]``, rows of a window adjacent."""
         windows, steps, dims = self.mean.shape
         rows = modes.view(windows, -1, steps * dims) * self.deviation.unsqueeze(1)
+        rows = rows + self.location.unsqueeze(1)
         order = self.order.unsqueeze(1).expand_as(rows)
         errors = torch.empty_like(rows).scatter_(2, order, rows).unflatten(2, (steps, dims))
         errors = self.time_axes.unsqueeze(1) @ errors @ self.dimension_axes.unsqueeze(1).mT
@@ -153,7 +162,8 @@ class ProfileFrame:
 
 
 # Normal scores at which quantiles are known.
-SCORES = torch.linspace(-2.4, 2.4, 25, dtype=torch.float64)
+LARGEST_SCORE = 2.4
+SCORES = torch.linspace(-LARGEST_SCORE, LARGEST_SCORE, 25, dtype=torch.float64)
 
 
 def to_scores(errors: Tensor, knots: Tensor) -> Tensor:
@@ -202,6 +212,9 @@ class ProfileForecast(nn.Module):
         Seasons' worth of typical changes that a window's own are weighed against, ``[]``.
     spread_weight
         Of the standardised regressors of the spread's logarithm, ``[P, S, G]``.
+    drift, persistence
+        Mean of every mode where the last season's is zero, and how much of the last season's stays,
+        ``[P, T · D]``; zero of data without a bound, whose regression has both.
     """
 
     centre: Tensor
@@ -220,6 +233,8 @@ class ProfileForecast(nn.Module):
     time_axes: Tensor
     dimension_axes: Tensor
     deviation: Tensor
+    drift: Tensor
+    persistence: Tensor
     order: Tensor
     typical_change: Tensor
     prior: Tensor
@@ -242,6 +257,8 @@ class ProfileForecast(nn.Module):
             "weight": (phases, count, outputs),
             "spread_centre": sizes,
             "spread_weight": sizes,
+            "drift": (phases, horizon * target_dim),
+            "persistence": (phases, horizon * target_dim),
         }
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
@@ -412,6 +429,10 @@ class ProfileForecast(nn.Module):
         member = nn.functional.one_hot(self.part).to(steps.dtype)
         return steps @ (member / member.sum(0))
 
+    def last_season(self, past: Tensor) -> Tensor:
+        """The future ``[B, T, D]`` if the last season repeated."""
+        return self.ahead(past[:, past.shape[1] - self.plan.season :])
+
     def bounded(self, values: Tensor) -> Tensor:
         """Values ``[..., D]`` that don't fall below :attr:`lowest`, nor hover just above it."""
         near = values < self.lowest + _DUST * self.size
@@ -465,13 +486,21 @@ class ProfileForecast(nn.Module):
         if self.plan.spread_regressed:
             told = self.spread_regressors(past, features, mean, restless)
             scale = scale * self.spread_factor(told, phase)
-        return ProfileFrame(
+        frame = ProfileFrame(
             mean,
             scale,
             self.time_axes[phase],
             self.dimension_axes[phase],
             self.deviation[phase],
+            self.drift[phase],
             self.order[phase],
             None if self.knots is None else self.knots[phase],
             regressors,
         )
+        if not self.plan.bounded:
+            return frame
+        # Scores outside the known quantiles would carry a mode anywhere.
+        scores = frame.standardise(self.last_season(past)).clamp(-LARGEST_SCORE, LARGEST_SCORE)
+        modes = (frame.time_axes.mT @ scores @ frame.dimension_axes).flatten(1)
+        stays = self.persistence[phase] * modes.gather(1, frame.order)
+        return replace(frame, location=frame.location + stays)

@@ -17,7 +17,7 @@ from tsdiff.random import seeded
 from tsdiff.transforms.gamma import gamma_regression, held_out_loss
 from tsdiff.transforms.lags import base_frequency, season_length
 from tsdiff.transforms.linear import limited_to_spread
-from tsdiff.transforms.profile import SCORES, Plan, ProfileForecast, to_scores
+from tsdiff.transforms.profile import LARGEST_SCORE, SCORES, Plan, ProfileForecast, to_scores
 from tsdiff.transforms.series import Series
 
 _DEPTHS = (1, 2, 3, 5, 7, 14)
@@ -31,8 +31,11 @@ _HELD_OUT = 0.2
 _WORTHWHILE = 0.02
 _RESTING = 0.01
 # A mode's own spread is weighed against that of the product as so many origins would be.
+# So many weigh that nothing of a mode stays from one season to the next, too.
 _PRIOR_ORIGINS = 20.0
-_PRIOR_QUANTILES = 20.0
+# Quantiles are the data's; this only keeps them apart. Many would bend a skew distribution towards
+# the normal one: each dimension's is then too wide, and their sum's too narrow.
+_PRIOR_QUANTILES = 0.3
 # Standard deviation, before data, of what a regressor's spread adds to errors' log mean square; the
 # standard errors by which that must pay on blocks held out; and the spread of a regressor that is
 # constant up to single precision.
@@ -162,10 +165,14 @@ def _windows(values: Tensor, start: Tensor, length: int) -> Tensor:
 
 
 class _Errors(NamedTuple):
-    """Of origins of one kind: left out and fitted, ``[n, T, D]``, changes, ``[n, D]``, windows."""
+    """Of origins of one kind: left out and fitted, ``[n, T, D]``, changes, ``[n, D]``, windows.
+
+    And the errors if the last season repeated, where modes persist, else what was left out.
+    """
 
     left_out: Tensor
     fitted: Tensor
+    repeated: Tensor
     change: Tensor
     origins: _Origins
 
@@ -178,9 +185,13 @@ def _regress(profile: ProfileForecast, phase: int, origins: _Origins) -> _Errors
     plain = profile.profile(past)
     unit = profile.unit(plain)
     change = profile.change(past, unit)
-    errors = limited_to_spread((future - profile.ahead(plain)) / profile.ahead(unit))
+    plain, unit = profile.ahead(plain), profile.ahead(unit)
+    errors = limited_to_spread((future - plain) / unit)
+    repeated = errors
+    if profile.plan.bounded:
+        repeated = limited_to_spread((profile.last_season(past) - plain) / unit)
     if not profile.plan.corrected:
-        return _Errors(errors, errors, change, origins)
+        return _Errors(errors, errors, repeated, change, origins)
     design = profile.regressors(past, features)
     mean, std = design.mean(0), design.std(0, unbiased=False)
     std = torch.where(std > 1e-9, std, torch.inf)
@@ -194,7 +205,7 @@ def _regress(profile: ProfileForecast, phase: int, origins: _Origins) -> _Errors
         return (target - left).view(shape) @ profile.panel.mT
 
     left_out, fitted = (errors - explained(s) for s in (solution.left_out, solution.fitted))
-    return _Errors(left_out, fitted, change, origins)
+    return _Errors(left_out, fitted, repeated + (left_out - errors), change, origins)
 
 
 def _fit_spread(profile: ProfileForecast, found: dict[int, _Errors], keep_axes: bool) -> None:
@@ -215,27 +226,31 @@ def _fit_spread(profile: ProfileForecast, found: dict[int, _Errors], keep_axes: 
         best = max(best, (total, prior))
     profile.prior.fill_(best[1])
     for phase, errors in found.items():
-        calm, calm_fitted = _calm(profile, phase, errors)
+        calm, calm_fitted, repeated = _calm(profile, phase, errors)
         for name, one in (("spread", calm), ("spread_fitted", calm_fitted)):
             spread = one.square().mean(0).sqrt()
             getattr(profile, name)[phase] = spread.clamp_min(_floor(spread))
         standard = calm / profile.spread[phase]
         if profile.knots is not None:
             profile.knots[phase] = _quantiles(standard)
-            knots = profile.knots[phase]
-            standard = to_scores(standard.movedim(0, -1).contiguous(), knots).movedim(-1, 0)
+            standard, repeated = (
+                to_scores(one.movedim(0, -1).contiguous(), profile.knots[phase]).movedim(-1, 0)
+                for one in (standard, repeated / profile.spread[phase])
+            )
+            repeated = repeated.clamp(-LARGEST_SCORE, LARGEST_SCORE)
         alive = profile.spread[phase] > 2.0 * _floor(profile.spread[phase])
         if not keep_axes:
-            _fit_modes(profile, phase, standard * alive)
+            _fit_modes(profile, phase, standard * alive, repeated * alive)
 
 
-def _calm(profile: ProfileForecast, phase: int, errors: _Errors) -> tuple[Tensor, Tensor]:
-    """Errors left out and fitted, without what is known of their size in advance."""
+def _calm(profile: ProfileForecast, phase: int, errors: _Errors) -> tuple[Tensor, Tensor, Tensor]:
+    """Errors left out, fitted and repeated, without what is known of their size in advance."""
     restless = profile.restlessness(errors.change)
-    both = [one / restless.unsqueeze(1) for one in (errors.left_out, errors.fitted)]
+    left_out, fitted, repeated = (one / restless.unsqueeze(1) for one in errors[:3])
     if not profile.plan.spread_regressed:
-        return both[0], both[1]
+        return left_out, fitted, repeated
     past, features, future, _ = errors.origins
+    both = (left_out, fitted)
     # Forecasts are left out as their errors are: those of unseen windows move less.
     told = [
         profile.spread_regressors(past, features, future - profile.size * one, restless)
@@ -261,11 +276,8 @@ def _calm(profile: ProfileForecast, phase: int, errors: _Errors) -> tuple[Tensor
     for part, (design, target) in enumerate(parts):
         weight = 0.5 * gamma_regression(design, target, _PRIOR_SPREAD, overlap)
         profile.spread_weight[phase, part] = weight if certain else 0.0
-    one, other = (
-        error / profile.spread_factor(regressors, phase)
-        for error, regressors in zip(both, told, strict=True)
-    )
-    return one, other
+    factors = [profile.spread_factor(regressors, phase) for regressors in told]
+    return left_out / factors[0], fitted / factors[1], repeated / factors[0]
 
 
 def _quantiles(standard: Tensor) -> Tensor:
@@ -276,8 +288,8 @@ def _quantiles(standard: Tensor) -> Tensor:
     return (n * knots + _PRIOR_QUANTILES * SCORES) / (n + _PRIOR_QUANTILES)
 
 
-def _fit_modes(profile: ProfileForecast, phase: int, standard: Tensor) -> None:
-    """Axes and modes of standardised errors ``[n, T, D]``."""
+def _fit_modes(profile: ProfileForecast, phase: int, standard: Tensor, repeated: Tensor) -> None:
+    """Axes and modes of standardised errors ``[n, T, D]``, and what of them stays."""
     n, steps, dims = standard.shape
     flat_time = standard.transpose(0, 1).flatten(1)
     flat_dims = standard.flatten(0, 1)
@@ -287,10 +299,22 @@ def _fit_modes(profile: ProfileForecast, phase: int, standard: Tensor) -> None:
     variance = torch.outer(times, sizes).flatten()
     own = modes.square().sum(0)
     variance = (own + _PRIOR_ORIGINS * variance) / (n + _PRIOR_ORIGINS)
+    if profile.plan.bounded:
+        # Cloudy days follow cloudy days: each mode is regressed on the last season's.
+        before = (time_axes.mT @ repeated @ dimension_axes).flatten(1)
+        moved, centred = before - before.mean(0), modes - modes.mean(0)
+        power = moved.square().sum(0) * (1.0 + _PRIOR_ORIGINS / n) + 1e-9
+        stays = (moved * centred).sum(0) / power
+        leverage = (1.0 / n + moved.square() / power).clamp_max(1.0 - 1e-3)
+        left = ((centred - stays * moved) / (1.0 - leverage)).square().sum(0)
+        variance = variance * torch.where(own > 1e-9, left / own.clamp_min(1e-9), 1.0)
+        drift = modes.mean(0) - stays * before.mean(0)
     order = variance.argsort(descending=True)
     profile.time_axes[phase], profile.dimension_axes[phase] = time_axes, dimension_axes
     profile.order[phase] = order
     profile.deviation[phase] = variance[order].clamp_min(1e-8).sqrt()
+    if profile.plan.bounded:
+        profile.persistence[phase], profile.drift[phase] = stays[order], drift[order]
 
 
 def _axes(correlation: Tensor, count: int) -> tuple[Tensor, Tensor]:

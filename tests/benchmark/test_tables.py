@@ -11,7 +11,16 @@ from dataclasses import replace
 import pytest
 
 from tests.benchmark.records import failed, record
-from tsdiff.benchmark.tables import costs_csv, markdown, number, results, scores_csv, scores_json
+from tsdiff.benchmark.record import Costs
+from tsdiff.benchmark.tables import (
+    costs_csv,
+    costs_markdown,
+    markdown,
+    number,
+    results,
+    scores_csv,
+    scores_json,
+)
 from tsdiff.evaluation import Score
 
 
@@ -84,6 +93,20 @@ def test_files_have_every_score():
     costs = list(csv.DictReader(io.StringIO(costs_csv(found))))
     assert costs[0]["training_seconds"] == "1.5"
     assert costs[0]["sampling_seconds"] == ""
+
+
+def test_costs_are_means_over_seeds_of_runs_that_ended_well():
+    found = [
+        replace(one, costs=Costs(training_cpu_seconds=10.0 * (i + 1), parameters=156_136))
+        for i, one in enumerate([record("flow|", 0), record("flow|", 1), failed("flow|", 2)])
+    ]
+    naive = record("last value", kind="naive")
+    found.append(replace(naive, costs=Costs(peak_memory=1_253_000_000)))
+    text = costs_markdown(found, title="Costs")
+    assert text.startswith("# Costs\n\n## walk, literature\n\n| method | training, CPU s |")
+    flow, naive = text.splitlines()[-2:]
+    assert flow == "| flow\\| | 15.0 | – | – | 156136 | – | – |"
+    assert naive.endswith("| – | – | 1.3 |")
 
 
 def test_point_forecasts_have_no_coverage():

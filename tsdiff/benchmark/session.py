@@ -1,7 +1,7 @@
 """A benchmark in a folder: what is stored, what is left to do, and the tables of it all.
 
-``OUTPUT/runs/``, a record each; ``OUTPUT/table.md``, ``scores.csv``, ``scores.json``, ``costs.csv``
-of them; ``OUTPUT/configuration.toml``, what they are records of; ``OUTPUT/report.html``.
+``OUTPUT/runs/``, a record each; of them ``table.md``, ``scores.csv``, ``scores.json``, ``costs.csv``,
+``costs.md`` and ``report.html``; ``configuration.toml``, what they are records of.
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ class Session:
             "scores.csv": tables.scores_csv(records),
             "scores.json": tables.scores_json(records),
             "costs.csv": tables.costs_csv(records),
+            "costs.md": tables.costs_markdown(records, title=f"Costs: {configuration.title}"),
         }
         if records:
             texts["report.html"] = report_html(

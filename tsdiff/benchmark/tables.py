@@ -22,6 +22,7 @@ from tsdiff.evaluation import Comparison, Evaluation, Score, Significance, compa
 __all__ = [
     "Result",
     "costs_csv",
+    "costs_markdown",
     "is_point",
     "markdown",
     "monte_carlo_error",
@@ -293,6 +294,44 @@ def costs_csv(records: Iterable[Record]) -> str:
         for record in records
     ]
     return _csv(tuple(rows[0]) if rows else (), rows)
+
+
+_COSTS = {
+    "training_cpu_seconds": ("training, CPU s", 1.0, 3),
+    "sampling_seconds": ("a window's forecast, s", 1.0, 2),
+    "evaluations_per_step": ("evaluations per step", 1.0, 3),
+    "parameters": ("parameters", 1.0, 6),
+    "cpu_seconds": ("whole run, CPU s", 1.0, 3),
+    "peak_memory": ("peak memory, GB", 1e-9, 2),
+}
+
+
+def costs_markdown(records: Iterable[Record], *, title: str = "", level: int = 2) -> str:
+    """What methods took, means over seeds, as Markdown tables under headings of that level."""
+    parts = [f"{'#' * (level - 1)} {title}"] if title else []
+    for result in results(records):
+        lines = [f"{'#' * level} {result.dataset}, {result.protocol}", ""]
+        lines.append("| method | " + " | ".join(name for name, *_ in _COSTS.values()) + " |")
+        lines.append("|---" + "|--:" * len(_COSTS) + "|")
+        for method in dict.fromkeys(record.key.method for record in result.good):
+            mine = [record.costs for record in result.good if record.key.method == method]
+            cells = [
+                _cost([getattr(one, field) for one in mine], unit, digits)
+                for field, (_, unit, digits) in _COSTS.items()
+            ]
+            lines.append(f"| {method.replace('|', chr(92) + '|')} | " + " | ".join(cells) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cost(values: Sequence[float | None], unit: float, digits: int) -> str:
+    """The mean to so many digits, and a dash where there is nothing to count."""
+    known = [value for value in values if value is not None and value == value]
+    if not known:
+        return "–"
+    mean = unit * float(np.mean(known))
+    left = digits - 1 - int(np.floor(np.log10(mean))) if mean > 0 else 0
+    return f"{round(mean, left):.{max(left, 0)}f}"
 
 
 def _csv(fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -1,7 +1,7 @@
 """A benchmark in a folder: what is stored, what is left to do, and the tables of it all.
 
-``OUTPUT/runs/``, a record each; of them ``table.md``, ``scores.csv``, ``scores.json``, ``costs.csv``,
-``costs.md`` and ``report.html``; ``configuration.toml``, what they are records of.
+``OUTPUT/runs/``, a record each; of them ``table.md``, ``scores.csv``, ``scores.json``,
+``costs.csv``, ``costs.md`` and ``report.html``; ``configuration.toml``, what they are records of.
 """
 
 from __future__ import annotations

@@ -99,13 +99,7 @@ def test_the_volume_is_that_of_the_map():
 def test_modes_of_new_days_are_standard_normal():
     """What was not seen in fitting, so that a ridge regression that learns noise by heart fails."""
     series = hourly(days(600))
-    known = replace(
-        series,
-        target=series.target[: 24 * 400],
-        observed=series.observed[: 24 * 400],
-        features=series.features[: 24 * 400],
-    )
-    profile = fitted(HOUR, known)
+    profile = fitted(HOUR, series.until(24 * 400))
     past, features, future = windows(HOUR, series, range(24 * 401, 24 * 599, 7))
     modes = profile(past, features).whiten(future)
     assert modes.std().item() == pytest.approx(1.0, abs=0.06)
@@ -116,13 +110,7 @@ def test_modes_of_new_days_are_standard_normal():
 
 def _covered(series, apart: np.ndarray, start: int) -> tuple[float, float]:
     """Share inside 80 % intervals of days from ``start`` on that are not, and that are, apart."""
-    known = replace(
-        series,
-        target=series.target[: 24 * start],
-        observed=series.observed[: 24 * start],
-        features=series.features[: 24 * start],
-    )
-    profile = fitted(HOUR, known, phases=[0])
+    profile = fitted(HOUR, series.until(24 * start), phases=[0])
     # The first midnight is noon plus twelve hours.
     tested = np.arange(start, len(apart) - 1)
     past, features, future = windows(HOUR, series, 24 * tested + 12)
@@ -225,13 +213,7 @@ def clouded(score: np.ndarray, dims: int = 3, seed: int = 0) -> np.ndarray:
 
 def whitened(series, known: int, tested: range) -> tuple[Tensor, Tensor]:
     """Modes and futures of days that a fit to the first ``known`` hasn't seen, before dawn."""
-    early = replace(
-        series,
-        target=series.target[: 24 * known],
-        observed=series.observed[: 24 * known],
-        features=series.features[: 24 * known],
-    )
-    profile = fitted(SOLAR, early, phases=[12])
+    profile = fitted(SOLAR, series.until(24 * known), phases=[12])
     past, features, future = windows(SOLAR, series, [24 * day for day in tested])
     return profile(past, features).whiten(future), future
 

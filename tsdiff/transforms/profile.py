@@ -132,9 +132,12 @@ class ProfileFrame:
 
     def whiten(self, values: Tensor) -> Tensor:
         """All modes ``[B, T · D]`` of futures ``[B, T, D]``."""
-        errors = self.standardise(values)
+        return (self.along(self.standardise(values)) - self.location) / self.deviation
+
+    def along(self, errors: Tensor) -> Tensor:
+        """Standardised errors ``[B, T, D]`` along the modes, ``[B, T · D]`` in their order."""
         modes = (self.time_axes.mT @ errors @ self.dimension_axes).flatten(1)
-        return (modes.gather(1, self.order) - self.location) / self.deviation
+        return modes.gather(1, self.order)
 
     def standardise(self, values: Tensor) -> Tensor:
         """Errors of values ``[B, T, D]`` in spreads, or their normal scores."""
@@ -501,6 +504,5 @@ class ProfileForecast(nn.Module):
             return frame
         # Scores outside the known quantiles would carry a mode anywhere.
         scores = frame.standardise(self.last_season(past)).clamp(-LARGEST_SCORE, LARGEST_SCORE)
-        modes = (frame.time_axes.mT @ scores @ frame.dimension_axes).flatten(1)
-        stays = self.persistence[phase] * modes.gather(1, frame.order)
+        stays = self.persistence[phase] * frame.along(scores)
         return replace(frame, location=frame.location + stays)

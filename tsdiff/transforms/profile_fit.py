@@ -250,15 +250,14 @@ def _calm(profile: ProfileForecast, phase: int, errors: _Errors) -> tuple[Tensor
     if not profile.plan.spread_regressed:
         return left_out, fitted, repeated
     past, features, future, _ = errors.origins
-    both = (left_out, fitted)
     # Forecasts are left out as their errors are: those of unseen windows move less.
     told = [
         profile.spread_regressors(past, features, future - profile.size * one, restless)
         for one in (errors.left_out, errors.fitted)
     ]
-    spread = both[0].square().mean(0).sqrt()
+    spread = left_out.square().mean(0).sqrt()
     alive = (spread > 2.0 * _floor(spread)).to(spread.dtype)
-    squares = (both[0] / spread.clamp_min(_floor(spread))).square() * alive
+    squares = (left_out / spread.clamp_min(_floor(spread))).square() * alive
     size = told[0].std(0, unbiased=False)
     profile.spread_centre[phase] = told[0].mean(0)
     profile.spread_size[phase] = torch.where(size > _CONSTANT, size, torch.inf)
@@ -377,15 +376,9 @@ def _judge(plan: Plan, series: Series, horizon: int) -> float | None:
     profile = ProfileForecast(plan, horizon, dims, features.shape[1])
     if profile.weight.numel() > _MOST_WEIGHTS:
         return None
-    early = replace(
-        series,
-        target=series.target[:split],
-        observed=series.observed[:split],
-        features=series.features[:split],
-    )
     stride = max(1, plan.season // 2)
     phases = sorted({0, plan.phases // 2})
-    fit_profile(profile, [early], [features[:split]], phases)
+    fit_profile(profile, [series.until(split)], [features[:split]], phases)
     first = torch.arange(split, length - horizon + 1, 1 if plan.phases > 1 else stride)
     told = profile.phase_of(features[first])
     first = first[torch.isin(told, torch.tensor(phases))]

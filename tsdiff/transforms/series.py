@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,11 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.target)
+
+    def until(self, length: int) -> Series:
+        """Its first steps, without anything, of features too, that lies behind them."""
+        parts = {name: getattr(self, name)[:length] for name in ("target", "observed", "features")}
+        return replace(self, **parts)
 
 
 def load_series(

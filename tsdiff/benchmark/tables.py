@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,8 +24,10 @@ __all__ = [
     "Result",
     "costs_csv",
     "costs_markdown",
+    "digits",
     "is_point",
     "markdown",
+    "mean_cost",
     "monte_carlo_error",
     "number",
     "results",
@@ -119,13 +122,33 @@ def results(records: Iterable[Record]) -> list[Result]:
 
 def markdown(records: Iterable[Record], *, title: str = "", level: int = 2) -> str:
     """Tables of all results as Markdown, under headings of that level."""
+    return _document(title, level, (_section(result, level) for result in results(records)))
+
+
+def _document(title: str, level: int, sections: Iterable[str]) -> str:
     parts = [f"{'#' * (level - 1)} {title}"] if title else []
-    parts += [_section(result, level) for result in results(records)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *sections]) + "\n"
+
+
+def _heading(result: Result, level: int) -> str:
+    return f"{'#' * level} {result.dataset}, {result.protocol}"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _rule(columns: int) -> str:
+    """The line under titles: names to the left, numbers to the right."""
+    return "|---" + "|--:" * (columns - 1) + "|"
+
+
+def _escaped(name: str) -> str:
+    return name.replace("|", "\\|")
 
 
 def _section(result: Result, level: int) -> str:
-    parts = [f"{'#' * level} {result.dataset}, {result.protocol}"]
+    parts = [_heading(result, level)]
     if result.good:
         first = result.comparison.evaluations[0]
         parts.append(
@@ -143,12 +166,11 @@ def _table(result: Result) -> str:
     against = result.best_baseline
     titles = ["method", "seeds", COLUMNS[MAIN], "Monte-Carlo error"]
     titles += [COLUMNS[metric] for metric in shown if metric != MAIN]
-    titles += ["less the best baseline's" if significance else ""]
-    lines = ["| " + " | ".join(t for t in titles if t) + " |"]
-    lines.append("|---" + "|--:" * (sum(map(bool, titles)) - 1) + "|")
+    titles += ["less the best baseline's"] if significance else []
+    lines = [_row(titles), _rule(len(titles))]
     best = {metric: comparison.best(metric) for metric in shown}
     for row in comparison.rows:
-        cells = [row.name.replace("|", "\\|"), str(row.num_seeds)]
+        cells = [_escaped(row.name), str(row.num_seeds)]
         for metric in [MAIN, *(m for m in shown if m != MAIN)]:
             text = _cell(comparison, row.name, metric, row.num_seeds)
             cells.append(f"**{text}**" if row.name in best[metric] and text != "–" else text)
@@ -157,7 +179,7 @@ def _table(result: Result) -> str:
                 cells.append(_error(monte_carlo_error(mine)))
         if significance:
             cells.append("–" if row.name == against else _difference(significance, row.name))
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(_row(cells))
     return "\n".join(lines)
 
 
@@ -308,30 +330,34 @@ _COSTS = {
 
 def costs_markdown(records: Iterable[Record], *, title: str = "", level: int = 2) -> str:
     """What methods took, means over seeds, as Markdown tables under headings of that level."""
-    parts = [f"{'#' * (level - 1)} {title}"] if title else []
-    for result in results(records):
-        lines = [f"{'#' * level} {result.dataset}, {result.protocol}", ""]
-        lines.append("| method | " + " | ".join(name for name, *_ in _COSTS.values()) + " |")
-        lines.append("|---" + "|--:" * len(_COSTS) + "|")
-        for method in dict.fromkeys(record.key.method for record in result.good):
-            mine = [record.costs for record in result.good if record.key.method == method]
-            cells = [
-                _cost([getattr(one, field) for one in mine], unit, digits)
-                for field, (_, unit, digits) in _COSTS.items()
-            ]
-            lines.append(f"| {method.replace('|', chr(92) + '|')} | " + " | ".join(cells) + " |")
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+    return _document(title, level, (_cost_section(result, level) for result in results(records)))
 
 
-def _cost(values: Sequence[float | None], unit: float, digits: int) -> str:
-    """The mean to so many digits, and a dash where there is nothing to count."""
-    known = [value for value in values if value is not None and value == value]
-    if not known:
-        return "–"
-    mean = unit * float(np.mean(known))
-    left = digits - 1 - int(np.floor(np.log10(mean))) if mean > 0 else 0
-    return f"{round(mean, left):.{max(left, 0)}f}"
+def _cost_section(result: Result, level: int) -> str:
+    titles = ["method", *(name for name, *_ in _COSTS.values())]
+    lines = [_heading(result, level), "", _row(titles), _rule(len(titles))]
+    by_method: dict[str, list[Record]] = {}
+    for record in result.good:
+        by_method.setdefault(record.key.method, []).append(record)
+    for method, mine in by_method.items():
+        cells = [_escaped(method)]
+        for name, (_, unit, count) in _COSTS.items():
+            mean = unit * mean_cost(mine, name)
+            cells.append(digits(mean, count) if mean > 0 else "–")
+        lines.append(_row(cells))
+    return "\n".join(lines)
+
+
+def mean_cost(records: Iterable[Record], name: str) -> float:
+    """Mean of a cost over the runs that counted it, NaN where none has."""
+    values = [getattr(record.costs, name) for record in records]
+    known = [float(value) for value in values if value is not None and np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def digits(value: float, count: int) -> str:
+    """A positive number with so many digits at least, and never with an exponent."""
+    return f"{value:.{min(12, max(0, count - 1 - math.floor(math.log10(value))))}f}"
 
 
 def _csv(fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

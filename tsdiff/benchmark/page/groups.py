@@ -12,7 +12,7 @@ import numpy as np
 
 from tsdiff.benchmark.page.metrics import HEADLINE, of_laws
 from tsdiff.benchmark.record import Record
-from tsdiff.benchmark.tables import is_point, monte_carlo_error
+from tsdiff.benchmark.tables import is_point, mean_cost, monte_carlo_error
 from tsdiff.evaluation import Comparison, Difference, Evaluation, Score, Significance, compare
 
 __all__ = ["Group", "Method", "groups_of"]
@@ -57,9 +57,7 @@ class Method:
 
     def cost(self, name: str) -> float:
         """Mean over seeds of a cost, NaN where there is none."""
-        values = [getattr(record.costs, name) for record in self.records]
-        known = [float(v) for v in values if v is not None and np.isfinite(v)]
-        return float(np.mean(known)) if known else float("nan")
+        return mean_cost(self.records, name)
 
 
 @dataclass(frozen=True)

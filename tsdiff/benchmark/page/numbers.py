@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tsdiff.benchmark.tables import number
+from tsdiff.benchmark.tables import digits, number
 from tsdiff.evaluation import Difference, Score
 
 __all__ = [
@@ -33,11 +33,6 @@ def score_text(metric: str, score: Score) -> tuple[str, str]:
     if float(error) == 0 and not metric.startswith("coverage"):
         error = digits(score.error, 1)  # smaller than the digits of the score
     return value, error
-
-
-def digits(value: float, count: int) -> str:
-    """A positive number with so many digits at least, and never with an exponent."""
-    return f"{value:.{min(12, max(0, count - 1 - math.floor(math.log10(value))))}f}"
 
 
 def change(ratio: float) -> str:

@@ -23,8 +23,7 @@ Ours is the same model with our defaults but for the batches. The others of ``OU
 two evaluations or the whole horizon at once, get as many updates. Training steps are timed from
 one's beginning to the next's, in blocks that alternate between the two; so are draws. Ratios are of
 neighbouring blocks, on the wall; those of CPU seconds, which a busy machine disturbs less, stand in
-brackets. Where only
-some windows are drawn, the time for all of them is scaled up linearly.
+brackets. Where only some windows are drawn, the time for all of them is scaled up linearly.
 """
 
 from __future__ import annotations
@@ -177,9 +176,9 @@ def compare(data: Any, arguments: argparse.Namespace, folder: Path) -> None:
         for name, predictor in predictors.items():
             # Ours are short: the median of three stands against one of the peer's.
             each = []
+            options = {"num_samples": arguments.samples, "seed": draw}
             for _ in range(3):
                 began = now()
-                options = {"num_samples": arguments.samples, "seed": draw}
                 made[name] = list(predictor.predict(histories, **options))
                 each.append(now() - began)
             drawing[name].append(np.median(each, axis=0))

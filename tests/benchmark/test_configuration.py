@@ -45,6 +45,8 @@ def test_the_ablation_changes_one_thing_at_a_time_and_sees_no_test_window():
         mine, theirs = estimator.get_params(), usual.get_params()
         changed = [name for name in mine if mine[name] != theirs[name]]
         assert len(changed) == 1, f"{model.name} changes {changed}"
+    usual, *others = (model.make("exchange_rate", 30, found.budget, 0) for model in found.models)
+    assert all(estimator.decoding == usual.decoding for estimator in others)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from scipy import stats
 
 import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
-from tests.transforms.test_profile import days, solar
+from tests.transforms.test_profile import clouded, days, solar
 from tsdiff.estimators import ESTIMATORS
 from tsdiff.estimators.horizon import HorizonModel
 from tsdiff.guidance import Total
@@ -93,6 +93,27 @@ def test_solar_power_has_no_density_and_stays_positive():
     assert (drawn >= 0.0).all()
     with pytest.raises(ValueError, match="rest on a lowest value"):
         predictor.log_prob(data)
+
+
+def test_what_clouds_did_in_the_last_weeks_is_read_from_the_history():
+    scores = np.random.default_rng(4).standard_normal(60)  # too few for a regression
+    power, last = clouded(scores), 24 * 10
+    predictor = make().fit([hourly(power)], progress=False)
+    model = predictor.model
+    assert model.history_length > model.past_length
+    # Other weeks before the days that the forecast itself is made of.
+    spread = {}
+    for calm in (0.2, 2.0):
+        target = clouded(calm * scores)
+        target[:, -last:] = power[:, -last:]
+        spread[calm] = samples_of(predictor, [hourly(target)], num_samples=200).std(1).mean()
+    assert spread[0.2] < 0.8 * spread[2.0]
+    # A history may be shorter, and stands beside longer ones as it stands alone.
+    short = hourly(power[:, -last:]) | {"start": hourly(power)["start"] + 24 * 50}
+    together = samples_of(predictor, [short, hourly(power)], num_samples=20)
+    alone = samples_of(predictor, [short], num_samples=20)
+    np.testing.assert_allclose(together[0], alone[0], rtol=1e-6, atol=1e-9)
+    assert not np.allclose(together[0], together[1])
 
 
 def test_forecasts_go_on_beyond_a_horizon_and_a_silence(trained):

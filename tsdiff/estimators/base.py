@@ -337,9 +337,7 @@ class GenerativeEstimator(Estimator):
         """All runs of training that there are."""
         from tsdiff.estimators import training
 
-        validation = (
-            prepare.validation_set(held_out, model.facts, model.past_length) if held_out else None
-        )
+        validation = prepare.validation_set(held_out, model) if held_out else None
 
         def run(folder: Path | None) -> History:
             return training.train(

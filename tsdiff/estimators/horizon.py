@@ -17,7 +17,16 @@ from tsdiff.decoders import Decoder
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.guidance.steering import Steering
 from tsdiff.random import standard_normal
-from tsdiff.transforms import Plain, ProfileForecast, ProfileFrame, Series, Window, fit_profile
+from tsdiff.transforms import (
+    Plain,
+    ProfileForecast,
+    ProfileFrame,
+    Series,
+    Window,
+    fit_profile,
+    history_length,
+    lately,
+)
 
 _LIMIT = 6.0
 
@@ -64,6 +73,10 @@ class HorizonModel(ForecastModel):
     def past_length(self) -> int:
         return max(super().past_length, self.profile.plan.memory)
 
+    @property
+    def history_length(self) -> int:
+        return max(self.past_length, history_length(self.profile.plan))
+
     def fit(self, series: Sequence[Series], *, again: bool = False) -> None:
         """Fit the closed form; ``again`` after training, to more data, and about the same axes."""
         features = [self.standardised(torch.from_numpy(one.features[: len(one)])) for one in series]
@@ -82,7 +95,8 @@ class HorizonModel(ForecastModel):
     ) -> Tensor:
         """Draw futures, as :meth:`ForecastModel.sample` does.
 
-        Beyond one horizon the forecast goes on from its own samples.
+        Windows may have any past from ``past_length`` to ``history_length`` steps. Beyond one
+        horizon the forecast goes on from its own samples.
         """
         assert steering is None, "a horizon that is drawn at once can't be steered step by step"
         horizon = self.facts.prediction_length
@@ -102,8 +116,9 @@ class HorizonModel(ForecastModel):
         sampler: dict[str, Any],
     ) -> Tensor:
         """The next horizon ``[B · N, T, D]`` of each window."""
-        frame, features = self._frame_of(window), self._features(window)
-        context = self._context_of(window, features, frame)
+        frame = lately(self.profile, window.target, window.observed, self._features(window))
+        window = window.last(self.past_length)
+        context = self._context_of(window, self._features(window), frame)
         context = context.repeat_interleave(num_samples, dim=0)
         leading = self.decoder.sample(context, generator=generators, **sampler).squeeze(1).double()
         count = frame.deviation.shape[1] - self.event_dim
@@ -113,7 +128,7 @@ class HorizonModel(ForecastModel):
     def _continued(self, window: Window, drawn: Tensor) -> Window:
         """A window for every future that was drawn, ``[B · N, S, D]``, which is now its past."""
         copies, past = len(drawn) // len(window.target), self.past_length
-        window = window.each(lambda tensor: tensor.repeat_interleave(copies, dim=0))
+        window = window.last(past).each(lambda tensor: tensor.repeat_interleave(copies, dim=0))
         return window._replace(
             target=torch.cat([window.target, drawn], dim=1)[:, -past:],
             observed=torch.cat([window.observed, torch.ones_like(drawn)], dim=1)[:, -past:],

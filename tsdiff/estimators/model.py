@@ -152,6 +152,11 @@ class ForecastModel(nn.Module):
         """Steps of past that a window needs: the context, and what lags and reference reach."""
         return self.facts.context_length + max(self.facts.lags) + self.coordinates.reach
 
+    @property
+    def history_length(self) -> int:
+        """Steps of past, as many or more, of which samples make use where they are there."""
+        return self.past_length
+
     def loss(self, window: Window, generator: torch.Generator) -> Tensor:
         """Mean decoder loss over the observed future values of training windows."""
         context, events, known = self._teacher_forced(window)

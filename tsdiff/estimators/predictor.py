@@ -222,7 +222,7 @@ class GenerativePredictor(RepresentablePredictor):
         sampler = dict(sampler)
         precision = sampler.pop("precision")
         steps = silence + self.prediction_length
-        past = self.model.past_length
+        past = self.model.history_length
         series = load_series([entry for _, entry, _ in batch], self.facts.freq, steps, last=past)
         window = forecast_windows(series, past, steps).to(device)
         chunks = []

@@ -55,7 +55,7 @@ class ValidationSet:
     past
         V windows without future, for samples.
     full
-        The same windows with their future, for the loss.
+        The same windows with their future, and no more past than the loss needs.
     truth, observed
         The future and its mask, ``[V, T, D]``.
     """
@@ -222,19 +222,14 @@ def cut_before(
     return kept
 
 
-def validation_set(entries: list[dict[str, Any]], facts: DataFacts, past: int) -> ValidationSet:
-    """Tensors of the validation windows, with ``past`` steps of past."""
-    horizon = facts.prediction_length
-    series = load_series(entries, facts.freq, 0, last=past + horizon)
-    full = forecast_windows(series, past + horizon, 0)
-    short = Window(
-        full.target[:, :past],
-        full.observed[:, :past],
-        full.features,
-        full.static_real,
-        full.static_cat,
-    )
-    return ValidationSet(short, full, full.target[:, past:], full.observed[:, past:])
+def validation_set(entries: list[dict[str, Any]], model: ForecastModel) -> ValidationSet:
+    """Tensors of the validation windows of a model."""
+    horizon, history = model.facts.prediction_length, model.history_length
+    series = load_series(entries, model.facts.freq, 0, last=history + horizon)
+    whole = forecast_windows(series, history + horizon, 0)
+    past = whole._replace(target=whole.target[:, :history], observed=whole.observed[:, :history])
+    full = whole.last(model.past_length + horizon)
+    return ValidationSet(past, full, whole.target[:, history:], whole.observed[:, history:])
 
 
 def fit_statistics(

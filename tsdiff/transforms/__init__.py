@@ -8,6 +8,7 @@ from tsdiff.transforms.lags import default_context_length, default_lags, season_
 from tsdiff.transforms.linear import LinearCorrection
 from tsdiff.transforms.profile import Plan, ProfileForecast, ProfileFrame
 from tsdiff.transforms.profile_fit import choose_plan, fit_profile
+from tsdiff.transforms.recent_errors import history_length, lately
 from tsdiff.transforms.series import Series, load_series
 from tsdiff.transforms.windows import Plain, Window, WindowSampler, forecast_windows
 
@@ -33,6 +34,8 @@ __all__ = [
     "fit_linear",
     "fit_profile",
     "forecast_windows",
+    "history_length",
+    "lately",
     "load_series",
     "num_calendar_features",
     "season_length",

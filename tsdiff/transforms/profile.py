@@ -132,12 +132,14 @@ class ProfileFrame:
 
     def whiten(self, values: Tensor) -> Tensor:
         """All modes ``[B, T · D]`` of futures ``[B, T, D]``."""
-        return (self.along(self.standardise(values)) - self.location) / self.deviation
+        errors = self.standardise(values).unsqueeze(1)
+        return (self.along(errors).squeeze(1) - self.location) / self.deviation
 
     def along(self, errors: Tensor) -> Tensor:
-        """Standardised errors ``[B, T, D]`` along the modes, ``[B, T · D]`` in their order."""
-        modes = (self.time_axes.mT @ errors @ self.dimension_axes).flatten(1)
-        return modes.gather(1, self.order)
+        """Standardised errors ``[B, K, T, D]`` along the ordered modes, ``[B, K, T · D]``."""
+        modes = self.time_axes.unsqueeze(1).mT @ errors @ self.dimension_axes.unsqueeze(1)
+        order = self.order.unsqueeze(1).expand(-1, errors.shape[1], -1)
+        return modes.flatten(2).gather(2, order)
 
     def standardise(self, values: Tensor) -> Tensor:
         """Errors of values ``[B, T, D]`` in spreads, or their normal scores."""
@@ -500,9 +502,13 @@ class ProfileForecast(nn.Module):
             None if self.knots is None else self.knots[phase],
             regressors,
         )
+        return replace(frame, location=self.location(frame, past, phase))
+
+    def location(self, frame: ProfileFrame, past: Tensor, phase: Tensor) -> Tensor:
+        """Mean of every mode, ``[B, T · D]``, of windows of the kinds ``phase [B]``."""
         if not self.plan.bounded:
-            return frame
+            return self.drift[phase]
         # Scores outside the known quantiles would carry a mode anywhere.
         scores = frame.standardise(self.last_season(past)).clamp(-LARGEST_SCORE, LARGEST_SCORE)
-        stays = self.persistence[phase] * frame.along(scores)
-        return replace(frame, location=frame.location + stays)
+        stays = self.persistence[phase] * frame.along(scores.unsqueeze(1)).squeeze(1)
+        return self.drift[phase] + stays

@@ -67,6 +67,16 @@ class Window(NamedTuple):
         """Some of the windows, by number or by mask ``[B]``."""
         return self.each(lambda tensor: tensor[rows])
 
+    def last(self, steps: int) -> Window:
+        """The window without future, with the last ``steps`` of its past alone."""
+        skipped = self.target.shape[1] - steps
+        return self._replace(
+            target=self.target[:, skipped:],
+            observed=self.observed[:, skipped:],
+            features=self.features[:, skipped:],
+            plain=None,
+        )
+
     def to(self, device: torch.device | str) -> Window:
         return self.each(lambda tensor: tensor.to(device))
 

@@ -297,3 +297,57 @@ class TestSignals:
         signals = coordinates.signals(torch.zeros_like(values), values, torch.ones_like(values))
         expected = (values - coordinates.centre) / coordinates.size
         torch.testing.assert_close(signals[..., 2:], expected)
+
+
+class TestRecentSpread:
+    HALF_LIFE = 20.0
+
+    def history(self, coordinates: Coordinates, steps: int = 60) -> tuple[Tensor, Tensor, Tensor]:
+        length = coordinates.reach + steps
+        values = normal(2, length, 3, seed=7).cumsum(1)
+        return values, torch.ones_like(values), normal(2, length, FEATURES, seed=8)
+
+    @pytest.mark.parametrize("structure", [None, "own", "all"])
+    @pytest.mark.parametrize("scaling", ["increment", "whitened", "pooled_seasonal"])
+    def test_steps_count_half_as_much_every_half_life(
+        self, scaling: str, structure: str | None
+    ) -> None:
+        coordinates = build(scaling, 3, structure)
+        assert coordinates.spread_follows
+        values, seen, features = self.history(coordinates)
+        residual, known = coordinates.residuals(values, seen, features, values[:, :1])
+        seen[0, -7, 1] = 0.0
+        weight = 0.5 ** (torch.arange(60).flip(0) / self.HALF_LIFE)
+        weight = weight * (1.0 - 0.5 ** (1.0 / self.HALF_LIFE))
+        typical = coordinates.typical_scale
+        square = coordinates.limited(residual / typical).square() * typical.square()
+        _, known = coordinates.residuals(values, seen, features, values[:, :1])
+        expected = torch.zeros(2, 3).double()
+        for row, dim in itertools.product(range(2), range(3)):
+            mine = weight * known[row, :, dim]
+            rest = (1.0 - mine.sum()) * typical[dim] ** 2
+            expected[row, dim] = ((mine * square[row, :, dim]).sum() + rest).sqrt()
+        found = coordinates.recent_scale(values, seen, features, self.HALF_LIFE)
+        torch.testing.assert_close(found.squeeze(1), expected)
+
+    def test_what_was_not_seen_is_typical(self) -> None:
+        coordinates = build("whitened", 3)
+        values, seen, features = self.history(coordinates)
+        found = coordinates.recent_scale(values, 0.0 * seen, features, self.HALF_LIFE)
+        torch.testing.assert_close(found[0, 0], coordinates.typical_scale)
+
+    def test_windows_are_shrunk_towards_it(self) -> None:
+        coordinates = build("whitened", 3)
+        values, seen, features = windows(3, coordinates.reach)
+        past = coordinates.reach + CONTEXT
+        context = (values[:, :past], seen[:, :past], features[:, :past])
+        typical = torch.tensor([[[0.1, 1.0, 10.0]]], dtype=torch.float64).repeat(3, 1, 1)
+        coordinates.pseudo_count.fill_(1e9)
+        frame = coordinates.frame(*context, typical=typical)
+        torch.testing.assert_close(frame.scale, typical, rtol=1e-4, atol=0.0)
+        usual = coordinates.frame(*context)
+        torch.testing.assert_close(frame.factor, usual.factor)
+
+    @pytest.mark.parametrize("scaling", ["none", "mean", "standard", "whitened_level"])
+    def test_levels_have_no_residuals_before_their_window(self, scaling: str) -> None:
+        assert not build(scaling, 3).spread_follows

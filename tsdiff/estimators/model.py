@@ -29,6 +29,9 @@ from tsdiff.transforms import (
 )
 from tsdiff.transforms.linear import Structure
 
+# Contexts in which what a history says of its spread loses half its weight; how often it may.
+_HALF_LIFE, _HALF_LIVES = 4, 3
+
 
 @dataclass(frozen=True)
 class DataFacts:
@@ -155,7 +158,15 @@ class ForecastModel(nn.Module):
     @property
     def history_length(self) -> int:
         """Steps of past, as many or more, of which samples make use where they are there."""
-        return self.past_length
+        if not self.coordinates.spread_follows:
+            return self.past_length
+        longest = round(_HALF_LIVES * self._half_life) + self.coordinates.reach
+        return max(self.past_length, longest)
+
+    @property
+    def _half_life(self) -> float:
+        """Steps in which what a history says of its spread loses half its weight."""
+        return _HALF_LIFE * self.facts.context_length
 
     def loss(self, window: Window, generator: torch.Generator) -> Tensor:
         """Mean decoder loss over the observed future values of training windows."""
@@ -211,7 +222,7 @@ class ForecastModel(nn.Module):
         Parameters
         ----------
         window
-            ``B`` windows without future.
+            ``B`` windows without future, of ``past_length`` to ``history_length`` steps.
         num_samples
             N.
         generators
@@ -230,6 +241,7 @@ class ForecastModel(nn.Module):
         """
         if steering is not None:
             num_samples = steering.num_particles
+        window = self._informed(window)
         features = self._features(window)
         past = self._read(window, features)
         frame, past_signals = past.frame, past.signals
@@ -316,7 +328,7 @@ class ForecastModel(nn.Module):
         Parameters
         ----------
         window
-            ``B`` windows with their futures.
+            ``B`` windows with their futures, and pasts as :meth:`sample` takes them.
         generators
             One per window: what is drawn for a window depends on its own alone.
         method
@@ -331,6 +343,7 @@ class ForecastModel(nn.Module):
             Nats, ``[B, T]``, float64; NaN for steps where a value, or what its reference is made
             of, is missing.
         """
+        window = self._informed(window, future=self.facts.prediction_length)
         contexts, events, known = self._teacher_forced(window, limited=False)
         density = {"ode": self.decoder.log_prob, "elbo": self.decoder.elbo}[method]
         whole = (known > 0.0).all(-1, keepdim=True)
@@ -397,7 +410,18 @@ class ForecastModel(nn.Module):
             first = self.past_length - self.facts.context_length - self.coordinates.reach
             last = self.past_length - self.coordinates.reach
             plain = Plain(*(tensor[:, first:last] for tensor in plain))
-        return self.coordinates.frame(*self._contexts(window, features), plain)
+        contexts = self._contexts(window, features)
+        return self.coordinates.frame(*contexts, plain, window.typical_scale)
+
+    def _informed(self, window: Window, future: int = 0) -> Window:
+        """The steps of a window that are read, and the spread that all its past had of late."""
+        past = window.target.shape[1] - future
+        if past <= self.past_length:
+            return window
+        history = (window.target[:, :past], window.observed[:, :past])
+        features = self._features(window)[:, :past]
+        typical = self.coordinates.recent_scale(*history, features, self._half_life)
+        return window.last(self.past_length + future)._replace(typical_scale=typical)
 
     def _contexts(self, window: Window, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (

@@ -325,7 +325,7 @@ class GenerativePredictor(RepresentablePredictor):
         entries = prepare.align_dimensions(given, self.facts.dimension_names)
         checks.check_compatible(entries, self.facts, needed=self.prediction_length + 1)
         self.model.to(device)
-        length = self.model.past_length + self.prediction_length
+        length = self.model.history_length + self.prediction_length
         found = np.empty((len(entries), self.prediction_length))
         for first in range(0, len(entries), batch_size):
             numbers = range(first, min(first + batch_size, len(entries)))

@@ -198,6 +198,7 @@ class Coordinates(nn.Module):
         observed: Tensor,
         features: Tensor,
         plain: tuple[Tensor, Tensor] | None = None,
+        typical: Tensor | None = None,
     ) -> Frame:
         """Fit the coordinates to context windows.
 
@@ -211,7 +212,10 @@ class Coordinates(nn.Module):
             ``[B, reach + C, F]``.
         plain
             :meth:`residuals` of the context, if they are known.
+        typical
+            The spread ``[B, 1, D]`` that windows are shrunk towards; None is :attr:`typical_scale`.
         """
+        typical = self.typical_scale if typical is None else typical
         weight, values = observed[:, self.reach :], context[:, self.reach :]
         count = weight.sum(1, keepdim=True)
         level = (values * weight).sum(1, keepdim=True) / count.clamp_min(1.0)
@@ -221,16 +225,14 @@ class Coordinates(nn.Module):
         floor = 1e-13 * level.abs() + 1e-12
         if self.spread_kind == "mean":
             size = (values.abs() * weight).sum(1, keepdim=True) / count.clamp_min(1.0)
-            size = torch.where(count > 0, size, self.typical_scale)
-            return Frame(
-                level, torch.maximum(size, torch.maximum(floor, 1e-3 * self.typical_scale)), None
-            )
+            size = torch.where(count > 0, size, typical)
+            return Frame(level, torch.maximum(size, torch.maximum(floor, 1e-3 * typical)), None)
 
         residual, known = plain or self.residuals(context, observed, features, level)
         prior = self.pseudo_count
         total = known.sum(1, keepdim=True) + prior
         square = residual.square().sum(1, keepdim=True)
-        scale = ((square + prior * self.typical_scale.square()) / total).sqrt()
+        scale = ((square + prior * typical.square()) / total).sqrt()
         scale = torch.maximum(scale, floor)
         if self.spread_kind == "std":
             return Frame(level, scale, None)
@@ -253,6 +255,39 @@ class Coordinates(nn.Module):
         if self.typical_factor is not None:
             self.typical_factor.copy_(torch.linalg.cholesky(correlation))
         self.pseudo_count.fill_(pseudo_count)
+
+    @property
+    def spread_follows(self) -> bool:
+        """Whether residuals are the same in any window, so that all of a history tells of them."""
+        residual = self.spread_kind in RESIDUAL_SPREADS
+        return residual and self.reference in ("last", "season")
+
+    def recent_scale(
+        self, values: Tensor, observed: Tensor, features: Tensor, half_life: float
+    ) -> Tensor:
+        r"""Spread of a history's residuals, ``[B, 1, D]``, by weights that halve so often.
+
+        .. math:: s^2 = (1 - 2^{-1/h}) \sum_{k \ge 0} 2^{-k/h} r_{n-k}^2
+
+        the exponentially weighted mean of RiskMetrics (J.P. Morgan 1996, sec. 5.2), where steps
+        that weren't observed, or lie before the history, count as :attr:`typical_scale`.
+
+        Parameters
+        ----------
+        values, observed, features
+            ``[B, reach + n, ·]``.
+        half_life
+            h, in steps.
+        """
+        level = torch.zeros_like(values[:, :1])
+        residual, known = self.residuals(values, observed, features, level)
+        typical = self.typical_scale
+        ago = torch.arange(residual.shape[1] - 1, -1, -1, device=residual.device)
+        weight = torch.exp2(-ago.double() / half_life) * (1.0 - 2.0 ** (-1.0 / half_life))
+        limit = _LIMIT * typical
+        square = residual.clamp(-limit, limit).square() * known
+        recent, told = (torch.einsum("n,bnd->bd", weight, part) for part in (square, known))
+        return (recent + (1.0 - told) * typical.square()).sqrt().unsqueeze(1)
 
     def products(self, context: Tensor, observed: Tensor, features: Tensor) -> Tensor:
         """Sums of products of residuals in units of their spread in each window, ``[D, D]``.

@@ -42,6 +42,9 @@ class Window(NamedTuple):
         ``[B, S]`` float32 and ``[B, C]`` int64.
     plain
         ``[B, P + T - reach, D]``, where they are known already. Who changes a target drops them.
+    typical_scale
+        Spread of residuals in the history before the window and in it, ``[B, 1, D]``, where that
+        was longer; by default the training data's.
     """
 
     target: Tensor
@@ -50,10 +53,11 @@ class Window(NamedTuple):
     static_real: Tensor
     static_cat: Tensor
     plain: Plain | None = None
+    typical_scale: Tensor | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Window:
         """The window whose tensors are changed alike, ``change(tensor)`` for each."""
-        plain = self.plain
+        plain, typical = self.plain, self.typical_scale
         return Window(
             change(self.target),
             change(self.observed),
@@ -61,6 +65,7 @@ class Window(NamedTuple):
             change(self.static_real),
             change(self.static_cat),
             plain and Plain(change(plain.residual), change(plain.known)),
+            None if typical is None else change(typical),
         )
 
     def take(self, rows: Tensor) -> Window:
@@ -68,7 +73,7 @@ class Window(NamedTuple):
         return self.each(lambda tensor: tensor[rows])
 
     def last(self, steps: int) -> Window:
-        """The window without future, with the last ``steps`` of its past alone."""
+        """The window with the last ``steps`` of its target alone."""
         skipped = self.target.shape[1] - steps
         return self._replace(
             target=self.target[:, skipped:],

@@ -47,8 +47,9 @@ def walk() -> tuple[tsdiff.GenerativePredictor, dict, np.ndarray, np.ndarray]:
         for parameter in decoder.network.parameters():
             parameter.zero_()
     series = load_series(as_entries([history]), "D", HORIZON)
-    window = forecast_windows(series, predictor.model.past_length, HORIZON)
-    root = predictor.model.frame(window).matrix()[0] * decoder.axes.unit.double()
+    model = predictor.model
+    window = model.informed(forecast_windows(series, model.history_length, HORIZON))
+    root = model.frame(window).matrix()[0] * decoder.axes.unit.double()
     order = np.arange(1, HORIZON + 1)
     covariance = np.kron(np.minimum.outer(order, order), (root @ root.T).numpy())
     return predictor, history, np.tile(target[:, -1], HORIZON), covariance

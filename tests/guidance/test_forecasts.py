@@ -50,7 +50,8 @@ def law(walk):
     from tsdiff.transforms import forecast_windows, load_series
 
     series = load_series(as_entries([entry(SERIES)]), "D", HORIZON)
-    root = walk.model.frame(forecast_windows(series, walk.model.past_length, HORIZON)).matrix()[0]
+    window = forecast_windows(series, walk.model.history_length, HORIZON)
+    root = walk.model.frame(walk.model.informed(window)).matrix()[0]
     axes = walk.model.decoder.axes
     drift = (root @ axes.mean.double()).numpy()
     step = (root * axes.unit.double().square() @ root.T).numpy()

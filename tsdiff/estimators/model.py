@@ -241,7 +241,7 @@ class ForecastModel(nn.Module):
         """
         if steering is not None:
             num_samples = steering.num_particles
-        window = self._informed(window)
+        window = self.informed(window)
         features = self._features(window)
         past = self._read(window, features)
         frame, past_signals = past.frame, past.signals
@@ -343,7 +343,7 @@ class ForecastModel(nn.Module):
             Nats, ``[B, T]``, float64; NaN for steps where a value, or what its reference is made
             of, is missing.
         """
-        window = self._informed(window, future=self.facts.prediction_length)
+        window = self.informed(window, future=self.facts.prediction_length)
         contexts, events, known = self._teacher_forced(window, limited=False)
         density = {"ode": self.decoder.log_prob, "elbo": self.decoder.elbo}[method]
         whole = (known > 0.0).all(-1, keepdim=True)
@@ -413,7 +413,7 @@ class ForecastModel(nn.Module):
         contexts = self._contexts(window, features)
         return self.coordinates.frame(*contexts, plain, window.typical_scale)
 
-    def _informed(self, window: Window, future: int = 0) -> Window:
+    def informed(self, window: Window, future: int = 0) -> Window:
         """The steps of a window that are read, and the spread that all its past had of late."""
         past = window.target.shape[1] - future
         if past <= self.past_length:

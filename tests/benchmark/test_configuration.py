@@ -55,6 +55,7 @@ def test_the_ablation_changes_one_thing_at_a_time_and_sees_no_test_window():
         ("seeds = [0]", "seed = [0]", "seed: 'seed' is not known; did you mean 'seeds'"),
         ("seeds = [0]", "seeds = [0.5]", "seeds: must be a list of integers"),
         ("seeds = [0]", "seeds = [1, 1]", "seeds: has 1 twice"),
+        ("seeds = [0]", 'against = "flaw"', "against: 'flaw' is not known; did you mean 'flow'"),
         ("num_samples = 10", "num_samples = 1", "num_samples: must be an integer of at least 2"),
         ('["naive"]', '["naiv"]', "baselines: 'naiv' is not known; did you mean 'naive'"),
         ("max_epochs = 1", "max_epochs = 0", "budget.max_epochs: must be an integer of at least 1"),

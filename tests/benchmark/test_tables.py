@@ -46,6 +46,30 @@ def test_a_good_model_is_bold_and_better():
     assert cells[-2] == "**2.25 ± 1.00**"
 
 
+def test_differences_may_be_taken_from_a_model():
+    found = [*runs(0.0, 2.0), *(record("half", s, shift=1.0) for s in range(3))]
+    text = markdown(found, against="flow")
+    assert "| less that of flow |" in text
+    last = {
+        line.split("|")[1].strip(): line.split("|")[-2].strip()
+        for line in text.splitlines()
+        if line.startswith(("| random walk", "| flow", "| half"))
+    }
+    assert last["flow"] == "–"
+    assert last["half"].startswith("**+")
+    assert last["random walk"].startswith("**+")
+    (result,) = results(found, against="flow")
+    expected = result.comparison.significance("crps_sum_q19", against="flow")["half"]
+    assert last["half"].startswith(f"**{expected.value:+.2g}")
+    assert "difference of CRPS-sum from flow" in text
+    # What is said of the best baseline stays, and is as sure as it is without.
+    verdict = "better than the best baseline, random walk."
+    assert verdict in text
+    assert verdict in markdown(found)
+    # Where the model has no result, the best baseline serves.
+    assert "less that of the best baseline" in markdown(runs(), against="half")
+
+
 def test_a_baseline_that_wins_is_said_to_win():
     text = markdown(runs(shift_of_model=2.0, shift_of_baseline=0.0))
     assert "**A baseline wins:** random walk has the lowest CRPS-sum" in text

@@ -47,7 +47,17 @@ __all__ = ["BASELINES", "Budget", "Configuration", "ConfigurationError", "ModelS
 
 BASELINES = ("naive", "statistical", "automatic")
 SHIPPED = Path(__file__).parent / "configurations"
-_TOP = ("title", "seeds", "num_samples", "likelihood", "baselines", "budget", "datasets", "models")
+_TOP = (
+    "title",
+    "seeds",
+    "num_samples",
+    "likelihood",
+    "baselines",
+    "against",
+    "budget",
+    "datasets",
+    "models",
+)
 _OURS = ("estimator", "chosen", "on")
 # What the benchmark itself decides, and where it is said instead.
 _RESERVED = {
@@ -100,7 +110,11 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Configuration:
-    """A benchmark, see the module; ``source`` is the file that it was read from."""
+    """A benchmark, see the module.
+
+    ``against`` names the model that tables take differences from, or nothing: the best baseline.
+    ``source`` is the file that all was read from.
+    """
 
     title: str
     seeds: tuple[int, ...]
@@ -110,6 +124,7 @@ class Configuration:
     budget: Budget
     datasets: tuple[DatasetSpec, ...]
     models: tuple[ModelSpec, ...]
+    against: str | None = None
     source: str = ""
 
     def baselines_on(self, dataset: DatasetSpec) -> tuple[str, ...]:
@@ -174,8 +189,12 @@ class _Reader:
                 self.model(name, table, [d.name for d in datasets])
                 for name, table in self.value(content, "models", dict, {}).items()
             ),
+            against=self.value(content, "against", str, "") or None,
             source=self.file,
         )
+        names = [model.name for model in found.models]
+        if found.against is not None and found.against not in names:
+            self.fail("against", _unknown(found.against, names))
         self.make_estimators(found)
         return found
 

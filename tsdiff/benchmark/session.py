@@ -109,7 +109,9 @@ class Session:
         """Write what the module names, of these records or of what is stored of the plan."""
         records = self.records() if records is None else records
         texts = {
-            "table.md": tables.markdown(records, title=configuration.title),
+            "table.md": tables.markdown(
+                records, title=configuration.title, against=configuration.against
+            ),
             "scores.csv": tables.scores_csv(records),
             "scores.json": tables.scores_json(records),
             "costs.csv": tables.costs_csv(records),

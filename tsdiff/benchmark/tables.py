@@ -55,12 +55,14 @@ class Result:
     """What came of all methods on one data set under one protocol.
 
     ``methods`` are the names of those with a result, models after baselines; ``failed`` are records
-    of runs without one.
+    of runs without one. ``against`` is the method that differences are taken from, where it has a
+    result; otherwise the best baseline.
     """
 
     dataset: str
     protocol: str
     records: tuple[Record, ...]
+    against: str | None = None
 
     @property
     def good(self) -> tuple[Record, ...]:
@@ -92,10 +94,19 @@ class Result:
         """Name of the model with the lowest CRPS-sum."""
         return self._best(of_models=True)
 
+    @property
+    def reference(self) -> str | None:
+        """Name of the method that differences are taken from."""
+        known = {record.key.method for record in self.good}
+        return self.against if self.against in known else self.best_baseline
+
     @cached_property
     def significance(self) -> Significance | None:
-        """CRPS-sums against the best baseline's; None where there is nothing to compare."""
-        against = self.best_baseline
+        """CRPS-sums less the reference's; None where there is nothing to compare."""
+        return self.significance_against(self.reference)
+
+    def significance_against(self, against: str | None) -> Significance | None:
+        """CRPS-sums less a method's."""
         if against is None or len(self.comparison.rows) < 2:
             return None
         if self.comparison.evaluations[0].num_windows < 2:
@@ -112,17 +123,26 @@ class Result:
         return min(rows, key=lambda row: row.scores[MAIN].value).name if rows else None
 
 
-def results(records: Iterable[Record]) -> list[Result]:
+def results(records: Iterable[Record], *, against: str | None = None) -> list[Result]:
     """Records by data set and protocol, in the order in which these first appear."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         groups.setdefault((record.key.dataset, record.key.protocol), []).append(record)
-    return [Result(*place, tuple(group)) for place, group in groups.items()]
+    return [Result(*place, tuple(group), against) for place, group in groups.items()]
 
 
-def markdown(records: Iterable[Record], *, title: str = "", level: int = 2) -> str:
-    """Tables of all results as Markdown, under headings of that level."""
-    return _document(title, level, (_section(result, level) for result in results(records)))
+def markdown(
+    records: Iterable[Record], *, title: str = "", level: int = 2, against: str | None = None
+) -> str:
+    """Tables of all results as Markdown, under headings of that level.
+
+    Parameters
+    ----------
+    against
+        The method that differences are taken from; None is the best baseline of each table.
+    """
+    found = results(records, against=against)
+    return _document(title, level, (_section(result, level) for result in found))
 
 
 def _document(title: str, level: int, sections: Iterable[str]) -> str:
@@ -163,10 +183,11 @@ def _section(result: Result, level: int) -> str:
 def _table(result: Result) -> str:
     comparison, significance = result.comparison, result.significance
     shown = [m for m in COLUMNS if any(np.isfinite(r.scores[m].value) for r in comparison.rows)]
-    against = result.best_baseline
+    against = result.reference
+    last = "the best baseline" if against == result.best_baseline else against
     titles = ["method", "seeds", COLUMNS[MAIN], "Monte-Carlo error"]
     titles += [COLUMNS[metric] for metric in shown if metric != MAIN]
-    titles += ["less the best baseline's"] if significance else []
+    titles += [f"less that of {_escaped(str(last))}"] if significance else []
     lines = [_row(titles), _rule(len(titles))]
     best = {metric: comparison.best(metric) for metric in shown}
     for row in comparison.rows:
@@ -227,7 +248,7 @@ def _legend(result: Result) -> str:
     parts.append("PIT error in brackets: what a calibrated forecast of this size would have.")
     if result.significance:
         parts.append(
-            f"Last column: difference of CRPS-sum from {result.best_baseline}, with its 95 % "
+            f"Last column: difference of CRPS-sum from {result.reference}, with its 95 % "
             "interval by a paired bootstrap over windows and seeds, bold where it leaves out zero."
         )
     return " ".join(parts)
@@ -239,7 +260,7 @@ def _verdict(result: Result) -> str:
     if baseline is None or model is None:
         return ""
     rows = {row.name: row.scores[MAIN].value for row in result.comparison.rows}
-    significance = result.significance
+    significance = result.significance_against(baseline)
     sure = significance is not None and significance[model].is_significant
     doubt = "" if sure else ", a difference that other windows may turn round"
     share = abs(rows[model] / rows[baseline] - 1) if rows[baseline] else float("nan")

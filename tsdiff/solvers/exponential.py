@@ -102,20 +102,22 @@ class ExponentialAdams(Solver):
         t: Tensor,
         t_next: Tensor,
         x: Tensor,
-        state: tuple[Tensor, Tensor] | None,
+        state: tuple[Tensor, Tensor, tuple[Tensor, Tensor]] | None,
         *,
         generator: Randomness = None,
     ) -> tuple[Tensor, Any]:
-        (r, theta), (r_next, theta_next) = _polar(field, t), _polar(field, t_next)
+        # Where a step begins is where the last one ended.
+        r, theta = _polar(field, t) if state is None else state[2]
+        r_next, theta_next = _polar(field, t_next)
         h = theta_next - theta
         slope = _rotation(field, x, t, theta)
         mean = slope
         if state is not None:
-            last, last_theta = state
+            last, last_theta, _ = state
             # A line through two points that are much nearer than the step is long, as on axes that
             # data hardly extend along, multiplies their rounding errors.
             gap = theta - last_theta
             near = gap.abs() * _LONGEST <= h.abs()
             ratio = torch.where(near, 0.0, h / torch.where(near, 1.0, gap))
             mean = slope + 0.5 * ratio * (slope - last)
-        return r_next * (x / r + h * mean), (slope, theta)
+        return r_next * (x / r + h * mean), (slope, theta, (r_next, theta_next))

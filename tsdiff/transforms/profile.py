@@ -339,6 +339,13 @@ class ProfileForecast(nn.Module):
         ratio = (recent * change / self.typical_change + prior) / (recent + prior)
         return ratio.clamp(_CALMEST, _WILDEST).sqrt()
 
+    def plain(self, past: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The plain forecast and its unit, ``[B, T, D]`` each, and :meth:`restlessness`."""
+        profile = self.profile(past)
+        unit = self.unit(profile)
+        restless = self.restlessness(self.change(past, unit))
+        return self.ahead(profile), self.ahead(unit), restless
+
     def regressors(self, past: Tensor, features: Tensor) -> Tensor:
         """What the regression looks at, ``[B, F]``.
 
@@ -471,10 +478,7 @@ class ProfileForecast(nn.Module):
             smaller than those of a forecast.
         """
         phase = self.phase_of(features[:, past.shape[1]])
-        profile = self.profile(past)
-        unit = self.unit(profile)
-        restless = self.restlessness(self.change(past, unit))
-        plain, unit = self.ahead(profile), self.ahead(unit)
+        plain, unit, restless = self.plain(past)
         mean, regressors = plain, past.new_zeros(len(past), 0)
         if self.plan.corrected:
             regressors = self.regressors(past, features) - self.regressor_mean[phase]
@@ -508,7 +512,11 @@ class ProfileForecast(nn.Module):
         """Mean of every mode, ``[B, T · D]``, of windows of the kinds ``phase [B]``."""
         if not self.plan.bounded:
             return self.drift[phase]
+        scores = frame.standardise(self.last_season(past))
+        return self.following(frame, scores.unsqueeze(1), phase).squeeze(1)
+
+    def following(self, frame: ProfileFrame, scores: Tensor, phase: Tensor) -> Tensor:
+        """Means of modes ``[B, K, T · D]`` after seasons with these scores, ``[B, K, T, D]``."""
         # Scores outside the known quantiles would carry a mode anywhere.
-        scores = frame.standardise(self.last_season(past)).clamp(-LARGEST_SCORE, LARGEST_SCORE)
-        stays = self.persistence[phase] * frame.along(scores.unsqueeze(1)).squeeze(1)
-        return self.drift[phase] + stays
+        modes = frame.along(scores.clamp(-LARGEST_SCORE, LARGEST_SCORE))
+        return self.drift[phase].unsqueeze(1) + self.persistence[phase].unsqueeze(1) * modes

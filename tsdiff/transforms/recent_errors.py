@@ -21,14 +21,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tsdiff.transforms.profile import (
-    LARGEST_SCORE,
-    SCORES,
-    Plan,
-    ProfileForecast,
-    ProfileFrame,
-    to_scores,
-)
+from tsdiff.transforms.profile import SCORES, Plan, ProfileForecast, ProfileFrame, to_scores
 
 _HALF_LIFE, _SEASONS = 30.0, 120
 # Origins' worth of the typical quantiles, and of the typical spread of a mode.
@@ -79,10 +72,8 @@ def lately(
     weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-300)
 
     earlier, then = past[:, before].flatten(0, 1), past[:, after].flatten(0, 1)
-    plain = profile.profile(earlier)
-    unit = profile.unit(plain)
-    restless = profile.restlessness(profile.change(earlier, unit)).unsqueeze(1)
-    plain, unit = profile.ahead(plain), profile.ahead(unit) * restless
+    plain, unit, restless = profile.plain(earlier)
+    unit = unit * restless.unsqueeze(1)
     phase = profile.phase_of(features[:, width])
     spread = profile.spread[phase].unsqueeze(1)
 
@@ -98,15 +89,14 @@ def lately(
     knots = frame.knots.lerp(found, share)
     frame = replace(frame, knots=knots)
 
-    def modes(errors: Tensor, largest: float) -> Tensor:
-        scores = to_scores(errors, knots).clamp(-largest, largest)
-        return frame.along(scores.movedim(-1, 1))
+    def scores(errors: Tensor) -> Tensor:
+        """``[B, K, T, D]``."""
+        return to_scores(errors, knots).movedim(-1, 1)
 
     location = profile.location(frame, past, phase)
-    repeated = modes(standardised(profile.last_season(earlier)), LARGEST_SCORE)
-    expected = profile.drift[phase].unsqueeze(1)
-    expected = expected + profile.persistence[phase].unsqueeze(1) * repeated
-    square = (modes(errors, _LARGEST) - expected).square()
+    repeated = scores(standardised(profile.last_season(earlier)))
+    expected = profile.following(frame, repeated, phase)
+    square = (frame.along(scores(errors).clamp(-_LARGEST, _LARGEST)) - expected).square()
     recent = (weight.unsqueeze(1) @ square).squeeze(1)
     count = count.unsqueeze(1)
     total = count * recent + _PRIOR_SPREAD * frame.deviation.square()

@@ -54,9 +54,8 @@ _YARDSTICKS = {"pit_error": "pit_error_calibrated"}
 class Result:
     """What came of all methods on one data set under one protocol.
 
-    ``methods`` are the names of those with a result, models after baselines; ``failed`` are records
-    of runs without one. ``against`` is the method that differences are taken from, where it has a
-    result; otherwise the best baseline.
+    ``against`` is the method that differences are taken from, where it has a result; otherwise the
+    best baseline.
     """
 
     dataset: str

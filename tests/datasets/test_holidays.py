@@ -44,8 +44,17 @@ def test_every_hour_of_the_day() -> None:
     assert np.flatnonzero(hours[2]).tolist() == list(range(36, 60))
 
 
-def test_an_unknown_country_is_refused() -> None:
-    with pytest.raises(ValueError, match="no holidays of 'PT' are known, expected 'US'"):
+def test_major_holidays_on_their_own_dates() -> None:
+    year = holiday_features(pd.Period("2004-01-01", "D"), 366, "US-major")
+    assert days_of(year[0], "2004-01-01") == [
+        "2004-01-01", "2004-05-31", "2004-07-04", "2004-09-06", "2004-11-25", "2004-12-25",
+    ]  # fmt: skip
+    assert days_of(year[1], "2004-01-01")[-2:] == ["2004-12-24", "2004-12-31"]
+    assert days_of(year[2], "2004-01-01")[0] == "2004-01-02"
+
+
+def test_an_unknown_calendar_is_refused() -> None:
+    with pytest.raises(ValueError, match="no holidays of 'PT' are known, expected one of US, US-m"):
         holiday_features(pd.Period("2007-01-01", "D"), 3, "PT")
 
 
@@ -56,7 +65,7 @@ def load() -> BenchmarkDataset:
     hours = np.arange(length)
     noise = np.random.default_rng(0).standard_normal((2, length))
     start = pd.Period("2007-06-01 00:00", freq="h")
-    holidays = holiday_features(start, length)[0]
+    holidays = holiday_features(start, length, LOAD.holidays)[0]
     target = 100 + 20 * np.sin(hours * np.pi / 12) - 30 * holidays + noise
     info = replace(LOAD, target_dim=2, dimension_names=("a", "b"))
     series = {"target": target, "start": start, "item_id": "load"}
@@ -64,11 +73,11 @@ def load() -> BenchmarkDataset:
 
 
 def test_they_reach_one_horizon_beyond_each_target(load: BenchmarkDataset) -> None:
-    whole = holiday_features(load.train[0]["start"], 24 * 61)
+    whole = holiday_features(load.train[0]["start"], 24 * 61, LOAD.holidays)
     for entry in (*load.train, *load.validation, *load.test):
         steps = entry["target"].shape[1] + HORIZON
         np.testing.assert_array_equal(entry["feat_dynamic_real"], whole[:, :steps])
-    assert "USFederalHolidayCalendar" in load.metadata.notes[-1]
+    assert "US-major" in load.metadata.notes[-1]
 
 
 def test_windows_are_cut_as_they_should_be(load: BenchmarkDataset) -> None:

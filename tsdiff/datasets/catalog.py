@@ -78,7 +78,7 @@ class DatasetInfo:
     is pandas' name of the time step. Of a table, ``dimension_names`` are the columns to use and
     ``last_step`` is the last time to use, all where empty. ``originals`` are public files by their
     addresses, with their sha256, of which ``prepare`` makes the archive where it can't be had.
-    ``holidays`` names the country whose holidays become covariates, see
+    ``holidays`` names the calendar whose holidays become covariates, see
     :mod:`tsdiff.datasets.holidays`. ``notes`` go into the metadata. See the module's docstring for
     the hashes.
     """
@@ -261,7 +261,7 @@ _CATALOG = (
         "newline. Make it from Load_history of the GEFCom2012 load competition, in the appendix "
         f"of {_GEFCOM2012}: h1 there is the hour from 00:00 on, and Load_solution fills the eight "
         "weeks that are blank.",
-        holidays="US",
+        holidays="US-major",
         notes=(
             "zones 3 and 7 are left out: they are identical, and zone 2 is a fixed multiple "
             "(0.927) of them, so that zone 2 stands for all three",
@@ -273,9 +273,9 @@ _CATALOG = (
             "value",
             "outages are kept as they are: zone 4 falls to a few kW for some hours, and zone 9 "
             "reads 0 for two (2007-10-04)",
-            "feat_dynamic_real has three rows of zeros and ones, known in advance: the day is a US "
-            "federal holiday, the day before one, the day after one. They follow from the calendar "
-            "(pandas' USFederalHolidayCalendar), where the competition handed out a list",
+            "feat_dynamic_real has three rows of zeros and ones, known in advance: the day is a "
+            "major US holiday, the day before one, the day after one. They follow from the "
+            "calendar (holiday_features, 'US-major'), where the competition handed out a list",
         ),
     ),
     DatasetInfo(

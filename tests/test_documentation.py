@@ -51,7 +51,7 @@ def test_a_decoder_of_ones_own(tmp_path):
 
 
 def test_published_timegrad_can_be_had():
-    (published, _) = python_blocks("docs/choose.md")
+    published, *_ = python_blocks("docs/choose.md")
     names: dict = {}
     exec(published, names)
     options = SMALL | {"max_epochs": 1, "num_steps": 10}

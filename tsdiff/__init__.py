@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         ConsistencyEstimator,
         DDPMEstimator,
         DeepVAREstimator,
+        EnsembleEstimator,
+        EnsemblePredictor,
         FlowMatchingEstimator,
         GenerativeEstimator,
         GenerativePredictor,
@@ -33,16 +35,17 @@ if TYPE_CHECKING:
         ScoreEstimator,
         TimeGradEstimator,
         VSDMEstimator,
+        load,
     )
     from tsdiff.evaluation import backtest, baselines, compare, evaluate
-
-    load = GenerativePredictor.load
 
 __all__ = [
     "ConsistencyEstimator",
     "DDPMEstimator",
     "DataError",
     "DeepVAREstimator",
+    "EnsembleEstimator",
+    "EnsemblePredictor",
     "FlowMatchingEstimator",
     "GenerativeEstimator",
     "GenerativePredictor",
@@ -77,11 +80,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"tsdiff.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'tsdiff' has no attribute {name!r}")
-    if name == "load":
-        found = importlib.import_module("tsdiff.estimators").GenerativePredictor.load
-    else:
-        home = next(p for p in _PACKAGES if name in importlib.import_module(f"tsdiff.{p}").__all__)
-        found = getattr(importlib.import_module(f"tsdiff.{home}"), name)
+    home = next(p for p in _PACKAGES if name in importlib.import_module(f"tsdiff.{p}").__all__)
+    found = getattr(importlib.import_module(f"tsdiff.{home}"), name)
     globals()[name] = found
     return found
 

@@ -44,6 +44,7 @@ def test_the_ablation_changes_one_thing_at_a_time_and_sees_no_test_window():
     for model, estimator in zip(found.models[1:], others, strict=True):
         mine, theirs = estimator.get_params(), usual.get_params()
         changed = [name for name in mine if mine[name] != theirs[name]]
+        changed += ["num_members"] * (model.num_members > 1)
         assert len(changed) == 1, f"{model.name} changes {changed}"
     usual, *others = (model.make("exchange_rate", 30, found.budget, 0) for model in found.models)
     assert all(estimator.decoding == usual.decoding for estimator in others)
@@ -67,6 +68,7 @@ def test_the_ablation_changes_one_thing_at_a_time_and_sees_no_test_window():
         ("hidden_size = 8", "hiden_size = 8", "models.flow.hiden_size: 'hiden_size' is not known; "
          "did you mean 'hidden_size'"),
         ("hidden_size = 8", "hidden_size = 0", "models.flow: hidden_size must be a positive"),
+        ("hidden_size = 8", "num_members = 0", "models.flow.num_members: must be an integer of at"),
         ("hidden_size = 8", 'path = "crooked"', "models.flow: .*'crooked'"),
         ("hidden_size = 8", "seed = 8", "models.flow.seed: is not for models: see 'seeds'"),
         ("hidden_size = 8", "max_epochs = 8", r"models.flow.max_epochs: .* see \[budget\]"),

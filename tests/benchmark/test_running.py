@@ -264,3 +264,18 @@ def test_ray_does_the_same(plan, records, tmp_path):
     for record in session.records():
         assert record.error is None, record.trace
         assert record.result() == records[record.key].result()
+
+
+def test_an_ensemble_is_scored_with_what_all_its_members_cost(tmp_path, records):
+    given = small.read(tmp_path, ('chosen = "by nobody"', "num_members = 3"))
+    (job,) = (job for job in make_plan(given, accelerator="cpu").jobs if job.kind == "model")
+    single = records[Key("small", "literature", "flow", 0)]
+    assert job.digest != single.digest
+    record = execute(type(job).from_json(job.to_json()))
+    assert record.error is None, record.trace
+    assert record.costs.parameters == 3 * single.costs.parameters
+    assert record.costs.evaluations_per_step == single.costs.evaluations_per_step
+    assert record.settings["num_members"] == 3
+    assert len(record.training["members"]) == 2
+    assert np.isfinite(record.evaluation["nll"].value)
+    assert record.evaluation["crps_sum"].value != single.evaluation["crps_sum"].value

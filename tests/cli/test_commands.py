@@ -48,6 +48,19 @@ def test_train_tells_how_it_went(table: Path, tmp_path: Path) -> None:
     assert result.stdout == ""
 
 
+def test_several_models_are_trained_as_one(table: Path, tmp_path: Path) -> None:
+    command = ["train", table, "--prediction-length", "5", "--members", "2", *small()]
+    result = call(*command, "--output", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    assert "Training 2 flow matching on walks.csv" in result.stderr
+    assert result.stderr.count("Trained 1 epoch") == 2
+    scored = call("evaluate", tmp_path / "m", table, "--num-windows", "2", "--num-samples", "6")
+    assert scored.exit_code == 0, scored.output
+    assert "2 flow matching" in scored.stdout
+    ahead = call("forecast", tmp_path / "m", table, "--output", "-")
+    assert ahead.exit_code == 0, ahead.output
+
+
 @pytest.mark.parametrize(("scores", "words"), [
     ([1.0, 0.9, 0.95], "Trained 2 epochs; kept the one after epoch 1: CRPS-sum on the validation "
      "windows 0.2 (untrained: 0.1)"),

@@ -17,6 +17,10 @@
     [models."flow matching"]       # what is no word of ours is a parameter of the estimator
     estimator = "FlowMatchingEstimator"
 
+    [models."5 flow matching"]     # an ensemble of so many, trained from different seeds
+    estimator = "FlowMatchingEstimator"
+    num_members = 5
+
     [models."flow matching".on.exchange_rate]
     scaling = "last"
     chosen = "of three scalings, the lowest CRPS-sum on the validation windows"
@@ -58,7 +62,7 @@ _TOP = (
     "datasets",
     "models",
 )
-_OURS = ("estimator", "chosen", "on")
+_OURS = ("estimator", "num_members", "chosen", "on")
 # What the benchmark itself decides, and where it is said instead.
 _RESERVED = {
     "prediction_length": "the data set says it",
@@ -83,7 +87,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model: its estimator's class, parameters, those on single data sets, and how chosen."""
+    """A model: its estimator's class, parameters, those on single data sets, and how chosen.
+
+    Of ``num_members`` above one it is an ensemble.
+    """
 
     name: str
     estimator: str
@@ -91,6 +98,7 @@ class ModelSpec:
     chosen: str = ""
     on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     chosen_on: Mapping[str, str] = field(default_factory=dict)
+    num_members: int = 1
 
     def parameters(self, dataset: str) -> dict[str, Any]:
         """Parameters of the estimator on a data set."""
@@ -99,7 +107,7 @@ class ModelSpec:
     def make(
         self, dataset: str, prediction_length: int, budget: Budget, seed: int
     ) -> GenerativeEstimator:
-        """The estimator, ready to be trained."""
+        """The estimator, of a single member, ready to be trained."""
         return ESTIMATORS[self.estimator](
             prediction_length=prediction_length,
             max_epochs=budget.max_epochs,
@@ -251,6 +259,7 @@ class _Reader:
         return ModelSpec(
             name=name,
             estimator=kind,
+            num_members=self.positive(table, "num_members", 1, where),
             settings={k: v for k, v in table.items() if k not in _OURS},
             chosen=self.value(table, "chosen", str, "", where),
             on={d: {k: v for k, v in s.items() if k != "chosen"} for d, s in special.items()},

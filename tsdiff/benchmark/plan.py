@@ -44,6 +44,7 @@ class Job:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     chosen: str = ""
     weight: float = 1.0
+    num_members: int = 1
 
     def to_json(self) -> bytes:
         """One line of text."""
@@ -150,7 +151,7 @@ def _jobs(
         facts += [asdict(budget), fingerprint, known, where]
         text = orjson.dumps(facts, default=repr, option=orjson.OPT_SORT_KEYS)
         digest = hashlib.sha256(text).hexdigest()
-        weight = _WEIGHTS[kind] * size
+        weight = _WEIGHTS[kind] * size * more.get("num_members", 1)
         return Job(key, kind, digest, **common, budget=budget, weight=weight, **more)
 
     kinds = configuration.baselines_on(spec)
@@ -163,6 +164,7 @@ def _jobs(
         for seed in configuration.seeds:
             estimator = model.make(spec.name, task.prediction_length, configuration.budget, seed)
             parts = [model.estimator, estimator_parameters(estimator)]
+            parts += [model.num_members] * (model.num_members > 1)
             yield job(
                 model.name,
                 MODEL,
@@ -170,6 +172,7 @@ def _jobs(
                 parts,
                 configuration.budget,
                 estimator=model.estimator,
+                num_members=model.num_members,
                 parameters=model.parameters(spec.name),
                 chosen=_how_chosen(model, spec.name),
             )

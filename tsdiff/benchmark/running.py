@@ -20,11 +20,18 @@ from tsdiff.benchmark.machine import describe, peak_memory
 from tsdiff.benchmark.plan import MODEL, Job, baselines_of, estimator_parameters
 from tsdiff.benchmark.record import NAN, Costs, Record
 from tsdiff.datasets import split_window
-from tsdiff.estimators import ESTIMATORS, GenerativePredictor
+from tsdiff.estimators import (
+    ESTIMATORS,
+    EnsembleEstimator,
+    EnsemblePredictor,
+    GenerativePredictor,
+)
 from tsdiff.evaluation import Evaluation, Score, evaluate, negative_log_likelihood
 from tsdiff.networks import Network
 
 __all__ = ["execute", "failure"]
+
+_Trained = GenerativePredictor | EnsemblePredictor
 
 
 def execute(job: Job) -> Record:
@@ -61,7 +68,7 @@ def _run(job: Job, device: str) -> Record:
     costs, training = Costs(), {}
     if job.kind == MODEL:
         predictor, costs, training = _train(job, task, device)
-        parameters = estimator_parameters(predictor.estimator)
+        parameters = estimator_parameters(predictor.members[0].estimator)
         options = {"device": device}
     else:
         (predictor,) = (
@@ -101,7 +108,7 @@ def _run(job: Job, device: str) -> Record:
     )
 
 
-def _train(job: Job, task: Task, device: str) -> tuple[GenerativePredictor, Costs, dict[str, Any]]:
+def _train(job: Job, task: Task, device: str) -> tuple[_Trained, Costs, dict[str, Any]]:
     trainer: dict[str, Any] = {"accelerator": "gpu" if device == "cuda" else "cpu", "devices": 1}
     if job.budget.max_seconds is not None:
         trainer["max_time"] = {"seconds": job.budget.max_seconds}
@@ -112,17 +119,23 @@ def _train(job: Job, task: Task, device: str) -> tuple[GenerativePredictor, Cost
         trainer_kwargs=trainer,
         **job.parameters,
     )
+    if job.num_members > 1:
+        estimator = EnsembleEstimator(estimator, job.num_members)
     watch = _Watch()
     predictor = estimator.fit(task.train, progress=False)
     wall, cpu = watch.read()
-    numbers = sum(p.numel() for p in predictor.model.parameters())
+    members = predictor.members
+    numbers = sum(p.numel() for member in members for p in member.model.parameters())
     costs = Costs(
         training_seconds=wall,
         training_cpu_seconds=cpu,
         evaluations_per_step=_evaluations(predictor, task, device),
         parameters=numbers,
     )
-    return predictor, costs, _told(predictor)
+    told = _told(members[0])
+    if len(members) > 1:
+        told["members"] = [_told(member) for member in members[1:]]
+    return predictor, costs, told
 
 
 def _told(predictor: GenerativePredictor) -> dict[str, Any]:
@@ -141,7 +154,7 @@ def _told(predictor: GenerativePredictor) -> dict[str, Any]:
     }
 
 
-def _evaluations(predictor: GenerativePredictor, task: Task, device: str) -> float:
+def _evaluations(predictor: _Trained, task: Task, device: str) -> float:
     """How often a network is evaluated for one step of a sample: counted."""
     count = 0
 
@@ -149,17 +162,19 @@ def _evaluations(predictor: GenerativePredictor, task: Task, device: str) -> flo
         nonlocal count
         count += 1
 
-    networks = [m for m in predictor.model.modules() if isinstance(m, Network)]
+    members = predictor.members
+    modules = (module for member in members for module in member.model.modules())
+    networks = [module for module in modules if isinstance(module, Network)]
     # Networks are bound to a context and then evaluated many times: each time ends in the outlet.
     hooks = [network.outlet.register_forward_hook(counted) for network in networks]
     try:
         # As windows are forecast: a history with what is known of its future.
         history, _ = split_window(task.windows[0], task.prediction_length)
-        list(predictor.predict([history], num_samples=1, device=device))
+        list(predictor.predict([history], num_samples=len(members), device=device))
     finally:
         for hook in hooks:
             hook.remove()
-    return count / task.prediction_length
+    return count / len(members) / task.prediction_length
 
 
 def _likelihood(
@@ -187,6 +202,8 @@ def _settings(job: Job, parameters: dict[str, Any], task: Task | None) -> dict[s
         "accelerator": job.accelerator,
         "chosen": job.chosen,
     }
+    if job.num_members > 1:
+        settings["num_members"] = job.num_members
     if task is not None:
         settings["training_steps"] = sum(entry["target"].shape[1] for entry in task.train)
         settings["freq"] = task.freq

@@ -14,7 +14,7 @@ from tsdiff.cli.screen import Screen
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tsdiff.estimators import GenerativePredictor
+    from tsdiff.estimators import EnsemblePredictor, GenerativePredictor
     from tsdiff.evaluation import Comparison
 
 DATA = "ecb_exchange_rate"
@@ -79,7 +79,10 @@ def demo(
 
 
 def _write_forecasts(
-    predictor: GenerativePredictor, source: sources.Source, comparison: Comparison, folder: Path
+    predictor: GenerativePredictor | EnsemblePredictor,
+    source: sources.Source,
+    comparison: Comparison,
+    folder: Path,
 ) -> None:
     """Pictures and the table of forecasts, of the test windows and of the future."""
     from tsdiff.evaluation import fan_chart
@@ -99,7 +102,7 @@ def _write_forecasts(
 
 
 def _table(
-    forecasts: list[Any], predictor: GenerativePredictor, source: sources.Source
+    forecasts: list[Any], predictor: GenerativePredictor | EnsemblePredictor, source: sources.Source
 ) -> pd.DataFrame:
     """Tidy forecasts, each beside the observed value where there is one."""
     from tsdiff.datasets import entry_to_frame, to_frame

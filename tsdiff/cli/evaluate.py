@@ -14,7 +14,7 @@ from tsdiff.cli.screen import Screen
 
 if TYPE_CHECKING:
     from tsdiff.datasets import DataEntry
-    from tsdiff.estimators import GenerativePredictor
+    from tsdiff.estimators import EnsemblePredictor, GenerativePredictor
     from tsdiff.evaluation import Comparison, Evaluation
 
 NumWindows = Annotated[
@@ -118,7 +118,7 @@ def evaluate(
 
 
 def scores(
-    predictor: GenerativePredictor,
+    predictor: GenerativePredictor | EnsemblePredictor,
     windows: Sequence[DataEntry],
     screen: Screen,
     *,
@@ -140,7 +140,7 @@ def scores(
     }
     results: list[Evaluation] = []
     with screen.working(f"Forecasting {len(windows)} windows ..."):
-        name = predictor.estimator.title()
+        name = predictor.name
         results.append(evaluation.evaluate(predictor, windows, name=name, **shared, **sampler))
     if with_baselines:
         baselines = evaluation.baselines(

@@ -17,7 +17,7 @@ import typer
 
 if TYPE_CHECKING:
     from tsdiff.datasets import DataEntry
-    from tsdiff.estimators import GenerativeEstimator, GenerativePredictor
+    from tsdiff.estimators import EnsemblePredictor, GenerativeEstimator, GenerativePredictor
 
 RECORD = "training.json"
 
@@ -58,22 +58,23 @@ def find_estimator(name: str) -> type[GenerativeEstimator]:
     )
 
 
-def load(folder: Path) -> GenerativePredictor:
-    """A trained model.
+def load(folder: Path) -> GenerativePredictor | EnsemblePredictor:
+    """A trained model, or an ensemble.
 
     Raises
     ------
     FileNotFoundError, SavedModelError
         There is none in the folder, or it is damaged.
     """
-    from tsdiff.estimators import GenerativePredictor, SavedModelError
+    from tsdiff.estimators import SavedModelError
+    from tsdiff.estimators import load as load_model
 
     if not folder.is_dir():
         raise FileNotFoundError(
             f"no model folder at {folder}: train one with 'tsdiff train ... --output {folder}'"
         )
     try:
-        return GenerativePredictor.load(folder)
+        return load_model(folder)
     except (FileNotFoundError, SavedModelError):
         raise
     except Exception as error:  # damaged tensors raise errors of all kinds

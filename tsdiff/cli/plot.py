@@ -75,7 +75,7 @@ def plot(
     names = predictor.facts.dimension_names
     chosen = [_position(one, names) for one in dimension] if dimension else None
     single = output.suffix.lower() in PICTURES
-    heading = f"Forecast by {predictor.estimator.title()}"
+    heading = f"Forecast by {predictor.name}"
     from tsdiff.evaluation import fan_chart
 
     if future:

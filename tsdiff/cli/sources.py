@@ -13,7 +13,7 @@ from tsdiff.cli.screen import Screen
 
 if TYPE_CHECKING:
     from tsdiff.datasets import DataEntry
-    from tsdiff.estimators import GenerativePredictor
+    from tsdiff.estimators import EnsemblePredictor, GenerativePredictor
 
 DEFAULT_WINDOWS = 5
 _TABLES = (".csv", ".parquet", ".pq")
@@ -89,7 +89,9 @@ def _catalog(name: str, screen: Screen) -> Source:
     return Source(name, [dataset.test[-1]], dataset.train, dataset.test, length)
 
 
-def load_for(predictor: GenerativePredictor, data: str, screen: Screen, **table: Any) -> Source:
+def load_for(
+    predictor: GenerativePredictor | EnsemblePredictor, data: str, screen: Screen, **table: Any
+) -> Source:
     """Read data that a trained model is to forecast: its frequency, its dimensions in its order.
 
     Raises

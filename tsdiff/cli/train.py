@@ -13,7 +13,7 @@ from tsdiff.cli import options as o
 from tsdiff.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from tsdiff.estimators import GenerativeEstimator, GenerativePredictor
+    from tsdiff.estimators import EnsemblePredictor, GenerativeEstimator, GenerativePredictor
 
 _SCORE = "validation_crps_sum"  # what is told; training goes by its own monitor
 
@@ -78,6 +78,10 @@ def train(
             show_default=False,
         ),
     ] = None,
+    members: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Train N models from different seeds, as one."),
+    ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     table: o.Bundle = None,
 ) -> None:
@@ -110,7 +114,8 @@ def train(
             f"is needed: {source.name} doesn't say how many steps to forecast",
             param_hint="--prediction-length",
         )
-    fit(estimator, _kept(source, estimator, hold_out), output, screen, checkpoint_dir, resume)
+    kept = _kept(source, estimator, hold_out)
+    fit(estimator, kept, output, screen, checkpoint_dir, resume, members)
 
 
 def fit(
@@ -120,23 +125,28 @@ def fit(
     screen: Screen,
     checkpoint_dir: Path | None = None,
     resume: bool = False,
-) -> GenerativePredictor:
+    members: int = 1,
+) -> GenerativePredictor | EnsemblePredictor:
     """Train on ``source.train``, save the model in ``output`` and tell how it went."""
+    from tsdiff.estimators import EnsembleEstimator
+
     output.mkdir(parents=True, exist_ok=True)
     checkpoints = checkpoint_dir or output / "checkpoints"
     _refuse_to_lose(checkpoints, resume)
     steps = sum(entry["target"].shape[1] for entry in source.train)
     dims = source.train[0]["target"].shape[0]
+    trained = estimator if members == 1 else EnsembleEstimator(estimator, members)
     screen.note(
-        f"Training {estimator.title()} on {source.name}: {dims} × {steps} values, "
+        f"Training {trained.title()} on {source.name}: {dims} × {steps} values, "
         f"at most {estimator.max_epochs} epochs of {estimator.num_batches_per_epoch} updates"
     )
-    predictor = estimator.fit(source.train, checkpoint_dir=checkpoints, progress=screen.progress)
+    predictor = trained.fit(source.train, checkpoint_dir=checkpoints, progress=screen.progress)
     predictor.save(output)
     models.write_record(output, source.name, source.train)
     if checkpoint_dir is None:
         shutil.rmtree(checkpoints)
-    screen.note(summary(predictor))
+    for member in predictor.members:
+        screen.note(summary(member))
     screen.note(f"Saved to {output}")
     return predictor
 
@@ -161,7 +171,7 @@ def _kept(source: sources.Source, estimator: GenerativeEstimator, hold_out: int)
 
 def _refuse_to_lose(checkpoints: Path, resume: bool) -> None:
     """An interrupted run is continued only if that is asked for, and never thrown away."""
-    if (checkpoints / "last.ckpt").exists() and not resume:
+    if any(checkpoints.rglob("last.ckpt")) and not resume:
         raise ValueError(
             f"{checkpoints} holds the checkpoint of an interrupted run: add --resume to continue "
             "it, or remove that folder to start afresh"

@@ -4,6 +4,7 @@ from tsdiff.estimators.base import ESTIMATORS, GenerativeEstimator
 from tsdiff.estimators.bridge import SchrodingerBridgeEstimator
 from tsdiff.estimators.consistency import ConsistencyEstimator
 from tsdiff.estimators.ddpm import DDPMEstimator, TimeGradEstimator
+from tsdiff.estimators.ensemble import EnsembleEstimator, EnsemblePredictor, load
 from tsdiff.estimators.flow_matching import FlowMatchingEstimator
 from tsdiff.estimators.interpolant import InterpolantEstimator
 from tsdiff.estimators.low_rank_gaussian import DeepVAREstimator, LowRankGaussianEstimator
@@ -17,6 +18,8 @@ __all__ = [
     "ConsistencyEstimator",
     "DDPMEstimator",
     "DeepVAREstimator",
+    "EnsembleEstimator",
+    "EnsemblePredictor",
     "FlowMatchingEstimator",
     "GenerativeEstimator",
     "GenerativePredictor",
@@ -28,4 +31,5 @@ __all__ = [
     "ScoreEstimator",
     "TimeGradEstimator",
     "VSDMEstimator",
+    "load",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
 from itertools import groupby, islice
@@ -20,7 +20,7 @@ from tsdiff.datasets import DataError, as_entries, to_frame, truncate
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.timegrid import as_in_index
 from tsdiff.estimators import checks, prepare, saving
-from tsdiff.estimators.model import ForecastModel
+from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.estimators.preferring import Cost, PreferenceOptions, prefer
 from tsdiff.guidance import Guidance, as_guidance
 from tsdiff.guidance.sampler import check_steerable
@@ -75,6 +75,11 @@ class GenerativePredictor(RepresentablePredictor):
     def name(self) -> str:
         """What tables call the model."""
         return self.estimator.title()
+
+    @property
+    def members(self) -> tuple[GenerativePredictor, ...]:
+        """Itself: the only member of an ensemble of one."""
+        return (self,)
 
     def __repr__(self) -> str:
         facts = self.facts
@@ -178,13 +183,7 @@ class GenerativePredictor(RepresentablePredictor):
         forecasts = self._forecasts(entries, plan, num_samples, sampler, seed, batch_size, device)
         if quantiles is None:
             return map(self._in_order_of, given, forecasts)
-        table = to_frame(
-            list(forecasts), quantiles=list(quantiles), dimension_names=self.facts.dimension_names
-        )
-        if isinstance(dataset, (pd.DataFrame, pd.Series)):
-            times = pd.Series(table["time"])
-            table["time"] = as_in_index(times, dataset.index, self.prediction_length)
-        return table
+        return as_quantiles(forecasts, dataset, quantiles, self.facts)
 
     def _forecasts(
         self,
@@ -475,6 +474,19 @@ class GenerativePredictor(RepresentablePredictor):
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def as_quantiles(
+    forecasts: Iterable[SampleForecast], dataset: Any, quantiles: Sequence[float], facts: DataFacts
+) -> pd.DataFrame:
+    """Mean and quantiles of every time and dimension; times continue a DataFrame's own index."""
+    table = to_frame(
+        list(forecasts), quantiles=list(quantiles), dimension_names=facts.dimension_names
+    )
+    if isinstance(dataset, (pd.DataFrame, pd.Series)):
+        times = pd.Series(table["time"])
+        table["time"] = as_in_index(times, dataset.index, facts.prediction_length)
+    return table
 
 
 def _split_silence(entry: dict[str, Any]) -> tuple[dict[str, Any], int]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONFIG, TENSORS = "config.json", "model.safetensors"
+# What stands beside the folders of an ensemble's members.
+ENSEMBLE = "ensemble.json"
 # Lightning's settings say how a model was trained, and may hold anything: they stay behind.
 _NOT_SAVED = {"trainer_kwargs"}
 
@@ -62,6 +64,8 @@ def save(predictor: GenerativePredictor, folder: Path) -> None:
     config = configuration(predictor) | {"history": predictor.history}
     text = json.dumps(config, indent=2) + "\n"
     _refuse_to_overwrite(folder / CONFIG)
+    if (folder / ENSEMBLE).exists():
+        raise SavedModelError(f"{folder} holds an ensemble: save a single model elsewhere")
     tensors = {name: t.cpu().contiguous() for name, t in predictor.model.state_dict().items()}
     # No moment at which the configuration of one model stands beside the tensors of another.
     (folder / CONFIG).unlink(missing_ok=True)

@@ -437,6 +437,61 @@ class TestArguments:
         base.set_data_moments(torch.zeros(1), torch.eye(1))
 
 
+class TestDrawing:
+    """What is the same at every step of a forecast is computed once, and forgotten afterwards."""
+
+    @every_decoder
+    @pytest.mark.parametrize("solver", ["heun", "exponential_adams", "dpm++2m", "ancestral"])
+    def test_not_a_bit_changes(self, make, solver: str) -> None:
+        decoder = make(mlp(random=True), 2)
+        decoder.set_data_moments(torch.tensor([1.0, -1.0]), torch.tensor([[2.0, 0.5], [0.5, 1.0]]))
+
+        def samples() -> Tensor:
+            events = [
+                decoder.sample(
+                    torch.full((4, 1, CONTEXT), float(step)),
+                    solver=solver,
+                    num_steps=5,
+                    generator=seeded(step),
+                )
+                for step in range(3)
+            ]
+            return torch.cat(events)
+
+        expected = samples()
+        with decoder.drawing():
+            found = samples()
+        assert found.equal(expected)
+
+    def test_coefficients_are_computed_once_for_each_time(self, monkeypatch) -> None:
+        decoder, times = DDPM(mlp(), 2), []
+        own = decoder.path.coefficients
+
+        def counted(t: Tensor) -> Coefficients:
+            times.extend([t.item()] if t.numel() == 1 else [])
+            return own(t)
+
+        monkeypatch.setattr(decoder.path, "coefficients", counted)
+        with decoder.drawing():
+            decoder.sample(torch.zeros(2, 1, CONTEXT), generator=seeded(0))
+            once = len(times)
+            decoder.sample(torch.zeros(2, 1, CONTEXT), generator=seeded(1))
+            assert len(times) == once
+        decoder.sample(torch.zeros(2, 1, CONTEXT), generator=seeded(1))
+        assert len(times) > once
+
+    def test_a_path_that_changes_afterwards_is_followed(self) -> None:
+        decoder = FlowMatching(mlp(random=True), 2, path="lipschitz")
+        context = torch.zeros(4, 1, CONTEXT)
+        with decoder.drawing():
+            before = decoder.sample(context, generator=seeded(0))
+        decoder.set_data_moments(torch.zeros(2), torch.diag(torch.tensor([4.0, 0.01])))
+        expected = decoder.sample(context, generator=seeded(0))
+        with decoder.drawing():
+            assert decoder.sample(context, generator=seeded(0)).equal(expected)
+        assert not expected.equal(before)
+
+
 @torch.enable_grad()
 def _train(decoder: AffineDecoder, draw, updates: int) -> None:
     optimizer = torch.optim.Adam(decoder.parameters(), lr=4e-3)

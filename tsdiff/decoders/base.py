@@ -17,8 +17,10 @@ means and spreads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,6 +101,7 @@ class AffineDecoder(Decoder):
         self.preconditioned, self.weighting, self.source = preconditioned, weighting, source
         axes = axes or ("own" if preconditioned else "raw")
         self.axes = Axes(axes, target_dim) if isinstance(axes, str) else axes
+        self._kept: dict[Any, Coefficients] | None = None
         self.register_buffer("source_mean", torch.zeros(target_dim))
         self.register_buffer("source_factor", torch.eye(target_dim))
         self.set_data_moments(self.source_mean, self.source_factor)
@@ -220,6 +223,8 @@ class AffineDecoder(Decoder):
             must have been trained with contexts that were dropped, set to zero, now and then.
         """
         network = bound(self.network, context, condition_weight)
+        coefficients = self._keeping(self.coefficients)
+        of_path = self._keeping(self.path.coefficients)
         last: tuple[Tensor, Tensor, Coefficients, Tensor, Tensor] | None = None
 
         def ask(wanted: str) -> Evaluate:
@@ -227,7 +232,7 @@ class AffineDecoder(Decoder):
                 nonlocal last
                 if last is None or last[0] is not x or last[1] is not t:
                     inside = self.path.clip(t)
-                    k = self.coefficients(inside)
+                    k = coefficients(inside)
                     last = (x, t, k, *self._denoise(network, x, inside, k))
                 _, _, k, data, noise = last
                 if wanted == "data":
@@ -237,7 +242,7 @@ class AffineDecoder(Decoder):
             return answer
 
         def signal_noise(t: Tensor) -> tuple[Tensor, Tensor]:
-            k = self.path.coefficients(t)
+            k = of_path(t)
             return k.a, k.b
 
         def data_variance(t: Tensor) -> Tensor:
@@ -256,6 +261,32 @@ class AffineDecoder(Decoder):
             spread=self.axes.spread,
             name=f"{type(self).__name__} on {type(self.path).__name__}",
         )
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        # All steps of a forecast are drawn along the same few times.
+        before, self._kept = self._kept, {}
+        try:
+            yield
+        finally:
+            self._kept = before
+
+    def _keeping(self, coefficients: Callable[[Tensor], Coefficients]) -> Callable[..., Any]:
+        """``coefficients(t)``, computed once for each single time while drawing."""
+        kept = self._kept
+        if kept is None:
+            return coefficients
+
+        def recall(t: Tensor) -> Coefficients:
+            # To ask another device for its number would take longer than to compute.
+            if t.numel() > 1 or t.device.type != "cpu":
+                return coefficients(t)
+            key = (coefficients, t.item(), t.dtype, t.shape)
+            if key not in kept:
+                kept[key] = coefficients(t)
+            return kept[key]
+
+        return recall
 
     def followed(self, solver: Solver, context: Tensor, *, condition_weight: float = 1.0) -> Field:
         """The process as that solver sees it; for most decoders all see the same."""

@@ -307,13 +307,14 @@ class SchrodingerBridge(AffineDecoder):
 
     def _flow(self, backward: Evaluate, forward: Evaluate) -> Field:
         last: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+        coefficients = self._keeping(self.coefficients)
 
         def drifts(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
             """``∇log φ`` and ``∇log ψ``."""
             nonlocal last
             if last is None or last[0] is not x or last[1] is not t:
                 inside = self.path.clip(t)
-                k = self.coefficients(inside)
+                k = coefficients(inside)
                 _, noise = self._denoise(backward, x, inside, k)
                 control = self.path.to_end(inside)[0] * self._control(forward, x, inside)
                 last = (x, t, -noise / k.b, control)

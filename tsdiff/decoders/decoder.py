@@ -7,6 +7,7 @@ minimised with phases in between, samples are drawn.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -72,6 +73,10 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """One event ``[B, T, D]`` for each row of ``context [B, T, H]``."""
         raise NotImplementedError(f"{type(self).__name__} defines no sample")
+
+    def drawing(self) -> AbstractContextManager[object]:
+        """In this context nothing of the decoder changes, and it may keep what it computes."""
+        return nullcontext()
 
     def log_prob(
         self,

@@ -241,7 +241,7 @@ class GenerativePredictor(RepresentablePredictor):
                 sampler = sampler | {
                     "steering": steer(num_samples=count, generator=generators[0], ahead=silence)
                 }
-            with computing_in(self.model, precision):
+            with computing_in(self.model, precision), self.model.decoder.drawing():
                 drawn = self.model.sample(window, count, generators, steps=steps, **sampler)
             chunks.append(drawn[:, :, silence:].cpu().numpy())
         samples = np.concatenate(chunks, axis=1)

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from tsdiff.networks import NETWORKS, DilatedResidualNetwork, Network, ResidualMLP, TimeEmbedding
+from tsdiff.networks import (
+    NETWORKS,
+    DilatedResidualNetwork,
+    Network,
+    ResidualMLP,
+    TemporalUNet,
+    TimeEmbedding,
+)
 from tsdiff.random import seeded
 
 CONTEXT = 5
@@ -97,9 +104,9 @@ def test_a_row_sees_itself_only(kind: str, target_dim: int, steps: int, which: s
     assert bool(((after[2] - before[2]).abs().amax(-1) > 1e-6).all())
 
 
-@every_network
+@pytest.mark.parametrize("kind", [name for name in NETWORKS if not NETWORKS[name].over_steps])
 def test_steps_of_an_event_keep_their_own_context(kind: str) -> None:
-    """Neither network mixes the steps of an event: step i sees context and point i."""
+    """Most networks don't mix the steps of an event: step i sees context and point i."""
     x, t, context = inputs(4, 3, 2)
     network = build(kind, 2)
     together = network(x, t, context)
@@ -161,6 +168,52 @@ def test_dilated_network_is_circular_over_the_dimensions() -> None:
     torch.testing.assert_close(
         network(x.roll(2, -1), t, context), network(x, t, context).roll(2, -1)
     )
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 24, 29])
+def test_a_unet_sees_all_steps_and_what_each_is_told(steps: int) -> None:
+    x, t, context = inputs(1, steps, 2)
+    network = build("unet", 2)
+    for at in (0, steps // 2, steps - 1):
+        for other, told in ((0, 1), (1, 0)):
+            near = (x.clone(), context.clone())
+            near[other][:, at] += 1.0
+            moved = (network(near[0], t, near[1]) - network(x, t, context)).abs().amax(-1)
+            assert bool((moved > 1e-9).all()), (at, told)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 7])
+def test_one_context_for_all_steps_of_a_unet_is_the_same_for_each(steps: int) -> None:
+    x, t, context = inputs(6, steps, 3)
+    network = build("unet", 3)
+    one = context[:, :1]
+    torch.testing.assert_close(network(x, t, one), network(x, t, one.expand_as(context)))
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4])
+def test_a_unet_of_other_depths_and_widths(levels: int) -> None:
+    x, t, context = inputs(4, 5, 3)
+    network = TemporalUNet(3, CONTEXT, width=12, num_levels=levels)
+    network.double()
+    torch.nn.init.normal_(network.outlet.weight)
+    network(x, t, context).square().sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+    assert network(x, t, context).shape == x.shape
+
+
+@pytest.mark.parametrize(("target_dim", "width"), [(1, 64), (65, 128), (300, 256)])
+def test_default_width_of_a_unet_follows_the_dimensions(target_dim: int, width: int) -> None:
+    assert TemporalUNet(target_dim, 4, num_levels=1).width == width
+
+
+def test_a_unet_computes_in_bfloat16() -> None:
+    network = build("unet", 3).float()
+    x, t, context = (part.float() for part in inputs(4, 5, 3))
+    exact = network(x, t, context)
+    network.precision = "bf16"
+    found = network(x, t, context)
+    assert found.dtype == torch.float32
+    assert (found - exact).abs().max() < 0.1 * exact.abs().max()
 
 
 def test_time_embedding_tells_neighbouring_times_apart() -> None:

@@ -16,6 +16,7 @@ from tsdiff.datasets import DataError, as_entries
 from tsdiff.decoders import Decoder
 from tsdiff.estimators import checks, prepare
 from tsdiff.estimators.horizon import HorizonModel
+from tsdiff.estimators.horizon_events import HorizonEvents, LeadingModes, WhitenedSteps
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.estimators.predictor import GenerativePredictor
 from tsdiff.networks import NETWORKS, Network
@@ -78,7 +79,7 @@ class GenerativeEstimator(Estimator):
         (:mod:`tsdiff.transforms.profile`), for series with a strong season.
     num_modes
         Leading modes of the horizon's errors that the decoder models; the others stay Gaussian.
-        Of ``decoding="horizon"`` alone.
+        Of ``decoding="horizon"`` alone, and not with ``network="unet"``, which models them all.
     hidden_size, num_layers, dropout
         The LSTM's.
     embedding_dim
@@ -87,7 +88,9 @@ class GenerativeEstimator(Estimator):
         Share of training steps whose past is withheld from the decoder, so that forecasts can be
         guided by :class:`tsdiff.guidance.ClassifierFree`.
     network, network_kwargs
-        ``"mlp"`` or ``"dilated"``, and arguments for it.
+        ``"mlp"``; ``"dilated"``, as TimeGrad has it; or, with ``decoding="horizon"``, ``"unet"``,
+        which convolves over the horizon's steps (:class:`tsdiff.networks.TemporalUNet`). And
+        arguments for it.
     precision
         What the network's matrix products are computed in: ``"fp32"``, or ``"bf16"``, which is
         faster on wide data where the processor has instructions for it, and slower elsewhere.
@@ -373,7 +376,7 @@ class GenerativeEstimator(Estimator):
         """An untrained model, its weights drawn from ``seed``."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
-            settings: dict[str, Any] = {} if facts.plan is None else {"num_modes": self.num_modes}
+            settings = {} if facts.plan is None else {"events": self._horizon_events(facts)}
             kind = ForecastModel if facts.plan is None else HorizonModel
             return kind(
                 facts,
@@ -385,6 +388,13 @@ class GenerativeEstimator(Estimator):
                 condition_dropout=self.condition_dropout,
                 **settings,
             )
+
+    def _horizon_events(self, facts: DataFacts) -> HorizonEvents:
+        """What the decoder draws of a whole horizon, and the network is made for."""
+        shape = facts.prediction_length, facts.target_dim
+        if NETWORKS[self.network].over_steps:
+            return WhitenedSteps(*shape)
+        return LeadingModes(self.num_modes, *shape)
 
     def sampler_defaults(self) -> dict[str, Any]:
         """``solver``, ``num_steps`` and ``grid``, where the user has chosen them."""

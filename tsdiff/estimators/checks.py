@@ -69,6 +69,12 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
             raise ValueError(
                 f"unknown {name} {getattr(estimator, name)!r}: expected one of {', '.join(choices)}"
             )
+    if NETWORKS[estimator.network].over_steps and estimator.decoding != "horizon":
+        raise ValueError(
+            f"network={estimator.network!r} convolves over the steps of an event, and decoding="
+            f"{estimator.decoding!r} draws one step at a time: take decoding='horizon' with it, or "
+            "another network"
+        )
     if estimator.linear in ("own", "all") and estimator.scaling in ("none", "mean"):
         raise ValueError(
             f"linear={estimator.linear!r} corrects a simple forecast, and scaling="

@@ -1,7 +1,7 @@
 """The whole horizon drawn at once, around a forecast of all its steps.
 
-Nothing is fed back: the LSTM reads the past once, the decoder draws the leading modes of the
-horizon's errors in one event, and one evaluation of the network is one for all steps together.
+Nothing is fed back: the LSTM reads the past once, the decoder draws the horizon's errors, or their
+leading modes, in one event, and one evaluation of the network is one for all steps together.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tsdiff.decoders import Decoder
+from tsdiff.estimators.horizon_events import HorizonEvents
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.guidance.steering import Steering
 from tsdiff.random import standard_normal
@@ -32,18 +33,18 @@ _LIMIT = 6.0
 
 
 class HorizonModel(ForecastModel):
-    """An LSTM reads the past; a decoder draws the modes of the horizon's errors.
+    """An LSTM reads the past; a decoder draws the errors of a forecast of the horizon.
 
-    An event is ``[1, K]``, the leading K modes of :class:`tsdiff.transforms.ProfileForecast`.
+    The forecast, and what is known of its errors, is :class:`tsdiff.transforms.ProfileForecast`.
 
     Parameters
     ----------
     facts
         The data's facts, a plan among them.
     make_decoder
-        ``(K, context_dim) -> Decoder``.
-    num_modes
-        The most modes that are modelled; all if the horizon has fewer.
+        ``(events.dim, context_dim) -> Decoder``.
+    events
+        What of the errors is drawn, and how: see :mod:`tsdiff.estimators.horizon_events`.
     **settings
         As for :class:`ForecastModel`.
     """
@@ -53,11 +54,11 @@ class HorizonModel(ForecastModel):
         facts: DataFacts,
         make_decoder: Callable[[int, int], Decoder],
         *,
-        num_modes: int,
+        events: HorizonEvents,
         **settings: Any,
     ):
         assert facts.plan is not None
-        self._num_modes = min(num_modes, facts.prediction_length * facts.target_dim)
+        self.kind_of_events = events
         super().__init__(facts, make_decoder, **settings)
         self.profile = ProfileForecast(
             facts.plan, facts.prediction_length, facts.target_dim, facts.num_features
@@ -67,7 +68,7 @@ class HorizonModel(ForecastModel):
 
     @property
     def event_dim(self) -> int:
-        return self._num_modes
+        return self.kind_of_events.dim
 
     @property
     def past_length(self) -> int:
@@ -120,10 +121,10 @@ class HorizonModel(ForecastModel):
         window = window.last(self.past_length)
         context = self._context_of(window, self._features(window), frame)
         context = context.repeat_interleave(num_samples, dim=0)
-        leading = self.decoder.sample(context, generator=generators, **sampler).squeeze(1).double()
-        count = frame.deviation.shape[1] - self.event_dim
-        rest = standard_normal(leading.new_empty(len(leading), count), generators)
-        return self.profile.bounded(frame.unwhiten(torch.cat([leading, rest], dim=1)))
+        event = self.decoder.sample(context, generator=generators, **sampler).double()
+        left = event.new_empty(len(event), self.kind_of_events.num_left)
+        modes = self.kind_of_events.join(frame, event, standard_normal(left, generators))
+        return self.profile.bounded(frame.unwhiten(modes))
 
     def _continued(self, window: Window, drawn: Tensor) -> Window:
         """A window for every future that was drawn, ``[B · N, S, D]``, which is now its past."""
@@ -160,13 +161,12 @@ class HorizonModel(ForecastModel):
                 "these data rest on a lowest value, which forecasts take with a probability: a "
                 "whole horizon has no density. Take decoding='autoregressive' for likelihoods"
             )
-        modes, known, frame = self._modes(window)
+        events, left, known, frame = self._events(window)
         context = self._context_of(self._without_future(window), self._features(window), frame)
         density = {"ode": self.decoder.log_prob, "elbo": self.decoder.elbo}[method]
-        leading, rest = modes.split([self.event_dim, modes.shape[-1] - self.event_dim], dim=-1)
-        event = torch.where(known, leading, torch.nan).to(context.dtype)
-        nats = density(event, context, generator=generators, **options).double()
-        gaussian = -0.5 * (rest.square() + math.log(2.0 * math.pi)).sum((1, 2))
+        events = torch.where(known, events, torch.nan).to(context.dtype)
+        nats = density(events, context, generator=generators, **options).double()
+        gaussian = -0.5 * (left.square() + math.log(2.0 * math.pi)).sum(1)
         total = nats + gaussian - frame.log_volume
         horizon = self.facts.prediction_length
         return (total / horizon).unsqueeze(1).repeat(1, horizon)
@@ -174,22 +174,23 @@ class HorizonModel(ForecastModel):
     def _teacher_forced(
         self, window: Window, *, limited: bool = True
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Contexts, events and masks of whole horizons, ``[B, 1, ·]`` each."""
-        modes, known, frame = self._modes(window, fitted=self.training)
+        """Contexts, events and masks of whole horizons, ``[B, length, ·]`` each."""
+        events, _, known, frame = self._events(window, fitted=self.training)
         context = self._context_of(self._without_future(window), self._features(window), frame)
-        events = modes[..., : self.event_dim]
         if limited:
             events = events.clamp(-_LIMIT, _LIMIT)
         seen = known.expand_as(events).to(context.dtype)
         return context, events.to(context.dtype), seen
 
-    def _modes(
+    def _events(
         self, window: Window, *, fitted: bool = False
-    ) -> tuple[Tensor, Tensor, ProfileFrame]:
-        """All modes ``[B, 1, T · D]``, whether they are known ``[B, 1, 1]``, and the frame."""
+    ) -> tuple[Tensor, Tensor, Tensor, ProfileFrame]:
+        """Events and what they leave, whether they are known ``[B, 1, 1]``, and the frame."""
         frame = self._frame_of(window, fitted=fitted)
-        modes = frame.whiten(window.target[:, self.past_length :]).unsqueeze(1)
-        return modes, window.observed[:, self.past_length :].amin((1, 2)).view(-1, 1, 1) > 0, frame
+        modes = frame.whiten(window.target[:, self.past_length :])
+        events, left = self.kind_of_events.split(frame, modes)
+        known = window.observed[:, self.past_length :].amin((1, 2)).view(-1, 1, 1) > 0
+        return events, left, known, frame
 
     def _frame_of(self, window: Window, *, fitted: bool = False) -> ProfileFrame:
         past = window.target[:, : self.past_length]
@@ -204,8 +205,16 @@ class HorizonModel(ForecastModel):
         )
 
     def _context_of(self, window: Window, features: Tensor, frame: ProfileFrame) -> Tensor:
-        """What the decoder is told of a window without future, ``[B, 1, context_dim]``."""
+        """What the decoder is told of a window without future, ``[B, length, context_dim]``.
+
+        Beside what is common to them, every step of an event has features of its own.
+        """
         context = self._read(window, features, self._dtype).context
-        start = features[:, window.target.shape[1]]
-        seen = torch.cat([frame.regressors.to(start.dtype), start], dim=1)
-        return context + self.direct(seen.clamp(-_LIMIT, _LIMIT)).unsqueeze(1)
+        length = self.kind_of_events.length
+        ahead = features[:, window.target.shape[1] :][:, :length]
+        if ahead.shape[1] < length:  # steps beyond what was asked for are drawn, and dropped
+            last = ahead[:, -1:].expand(-1, length - ahead.shape[1], -1)
+            ahead = torch.cat([ahead, last], dim=1)
+        regressors = frame.regressors.to(ahead.dtype).unsqueeze(1).expand(-1, length, -1)
+        seen = torch.cat([regressors, ahead], dim=2)
+        return context + self.direct(seen.clamp(-_LIMIT, _LIMIT))

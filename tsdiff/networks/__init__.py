@@ -6,8 +6,13 @@ from tsdiff.networks.base import PRECISIONS, Network
 from tsdiff.networks.dilated import DilatedResidualNetwork
 from tsdiff.networks.embedding import TimeEmbedding
 from tsdiff.networks.mlp import ResidualMLP
+from tsdiff.networks.unet import TemporalUNet
 
-NETWORKS: dict[str, type[Network]] = {"mlp": ResidualMLP, "dilated": DilatedResidualNetwork}
+NETWORKS: dict[str, type[Network]] = {
+    "mlp": ResidualMLP,
+    "dilated": DilatedResidualNetwork,
+    "unet": TemporalUNet,
+}
 """Networks by the names that estimators understand."""
 
 __all__ = [
@@ -16,5 +21,6 @@ __all__ = [
     "DilatedResidualNetwork",
     "Network",
     "ResidualMLP",
+    "TemporalUNet",
     "TimeEmbedding",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +31,11 @@ class Network(nn.Module):
         One of :data:`PRECISIONS`.
     compiled
         Whether samplers have PyTorch compile the network, where a compiler can be had.
+    over_steps
+        Whether it sees the steps of an event together; to others each is an event of its own.
     """
 
+    over_steps: ClassVar[bool] = False
     outlet: nn.Linear | nn.Conv1d
     precision: str = "fp32"
     compiled: bool = False

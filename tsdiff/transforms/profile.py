@@ -141,6 +141,13 @@ class ProfileFrame:
         order = self.order.unsqueeze(1).expand(-1, errors.shape[1], -1)
         return modes.flatten(2).gather(2, order)
 
+    def across(self, modes: Tensor) -> Tensor:
+        """The inverse of :meth:`along`: ``[B, K, T · D] -> [B, K, T, D]``."""
+        _, steps, dims = self.mean.shape
+        order = self.order.unsqueeze(1).expand_as(modes)
+        errors = torch.empty_like(modes).scatter_(2, order, modes).unflatten(2, (steps, dims))
+        return self.time_axes.unsqueeze(1) @ errors @ self.dimension_axes.unsqueeze(1).mT
+
     def standardise(self, values: Tensor) -> Tensor:
         """Errors of values ``[B, T, D]`` in spreads, or their normal scores."""
         errors = (values - self.mean) / self.scale
@@ -152,10 +159,7 @@ class ProfileFrame:
         """Futures ``[B · N, T, D]`` of modes ``[B · N, T · D]``, rows of a window adjacent."""
         windows, steps, dims = self.mean.shape
         rows = modes.view(windows, -1, steps * dims) * self.deviation.unsqueeze(1)
-        rows = rows + self.location.unsqueeze(1)
-        order = self.order.unsqueeze(1).expand_as(rows)
-        errors = torch.empty_like(rows).scatter_(2, order, rows).unflatten(2, (steps, dims))
-        errors = self.time_axes.unsqueeze(1) @ errors @ self.dimension_axes.unsqueeze(1).mT
+        errors = self.across(rows + self.location.unsqueeze(1))
         if self.knots is not None:
             errors = from_scores(errors.movedim(1, -1).contiguous(), self.knots).movedim(-1, 1)
         return (self.mean.unsqueeze(1) + self.scale.unsqueeze(1) * errors).flatten(0, 1)

@@ -37,8 +37,8 @@ class EnsembleEstimator(Estimator):
         members, these have the seeds ``s M, s M + 1, ...``: ensembles of different seeds have no
         member in common.
     num_members
-        M. Training takes M times as long; drawing as many samples as of a single model takes as
-        long as of a single model.
+        M. Training takes M times as long, drawing a number of samples about as long as by a single
+        model.
 
     Examples
     --------

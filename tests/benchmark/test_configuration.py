@@ -69,6 +69,7 @@ def test_the_ablation_changes_one_thing_at_a_time_and_sees_no_test_window():
          "did you mean 'hidden_size'"),
         ("hidden_size = 8", "hidden_size = 0", "models.flow: hidden_size must be a positive"),
         ("hidden_size = 8", "num_members = 0", "models.flow.num_members: must be an integer of at"),
+        ("hidden_size = 8", "num_members = 11", "num_members: must be at most num_samples, 10"),
         ("hidden_size = 8", 'path = "crooked"', "models.flow: .*'crooked'"),
         ("hidden_size = 8", "seed = 8", "models.flow.seed: is not for models: see 'seeds'"),
         ("hidden_size = 8", "max_epochs = 8", r"models.flow.max_epochs: .* see \[budget\]"),

@@ -276,6 +276,7 @@ def test_an_ensemble_is_scored_with_what_all_its_members_cost(tmp_path, records)
     assert record.costs.parameters == 3 * single.costs.parameters
     assert record.costs.evaluations_per_step == single.costs.evaluations_per_step
     assert record.settings["num_members"] == 3
+    assert record.settings["parameters"]["seed"] == 0
     assert len(record.training["members"]) == 2
     assert np.isfinite(record.evaluation["nll"].value)
     assert record.evaluation["crps_sum"].value != single.evaluation["crps_sum"].value

@@ -59,6 +59,25 @@ def test_several_models_are_trained_as_one(table: Path, tmp_path: Path) -> None:
     assert "2 flow matching" in scored.stdout
     ahead = call("forecast", tmp_path / "m", table, "--output", "-")
     assert ahead.exit_code == 0, ahead.output
+    single = ["train", table, "--prediction-length", "5", "--output", tmp_path / "m", *small()]
+    refused = call(*single)
+    assert refused.exit_code == 1
+    assert "holds an ensemble: save a single model elsewhere" in refused.stderr
+    assert "Training" not in refused.stderr
+
+
+@pytest.mark.parametrize(("trained", "resumed"), [("1", "2"), ("2", "1"), ("3", "2")])
+def test_checkpoints_of_another_number_of_members_are_kept(
+    trained: str, resumed: str, table: Path, tmp_path: Path
+) -> None:
+    command = ["train", table, "--prediction-length", "5", *small()]
+    command += ["--checkpoint-dir", tmp_path / "checkpoints"]
+    assert call(*command, "--members", trained, "--output", tmp_path / "m").exit_code == 0
+    before = sorted((tmp_path / "checkpoints").rglob("last.ckpt"))
+    other = call(*command, "--members", resumed, "--resume", "--output", tmp_path / "other")
+    assert other.exit_code == 1
+    assert "another number of --members" in other.stderr
+    assert sorted((tmp_path / "checkpoints").rglob("last.ckpt")) == before
 
 
 @pytest.mark.parametrize(("scores", "words"), [

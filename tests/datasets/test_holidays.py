@@ -58,6 +58,11 @@ def test_an_unknown_calendar_is_refused() -> None:
         holiday_features(pd.Period("2007-01-01", "D"), 3, "PT")
 
 
+def test_longer_steps_are_refused() -> None:
+    with pytest.raises(ValueError, match="longer than a day"):
+        holiday_features(pd.Period("2007-07-03", "M"), 3)
+
+
 @pytest.fixture(scope="module")
 def load() -> BenchmarkDataset:
     """Two zones of made-up load from July on, with the catalog's word on holidays."""

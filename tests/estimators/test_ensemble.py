@@ -95,15 +95,36 @@ def test_steps_that_are_missing_have_no_density_and_spoil_none(predictor) -> Non
     assert np.isfinite(found[0, 0])
 
 
+def test_what_follows_the_impossible_is_no_likelier() -> None:
+    target = random_walk()
+    estimator = EnsembleEstimator(FlowMatchingEstimator(**SMALL, path="uniform"), 2)
+    predictor = estimator.fit([entry(target[:, :-4])], progress=False)
+    target[:, -3] = 1e4
+    found = predictor.log_prob([entry(target)], num_steps=8)
+    assert np.isfinite(found[0, 0])
+    assert (found[0, 1:] == -np.inf).all()
+
+
 def test_it_is_saved_and_loaded(predictor, data, tmp_path) -> None:
     predictor.save(tmp_path / "m")
     for loaded in (tsdiff.load(tmp_path / "m"), EnsemblePredictor.load(tmp_path / "m")):
         assert isinstance(loaded, EnsemblePredictor)
+        assert loaded == predictor
         np.testing.assert_array_equal(samples_of(loaded, data), samples_of(predictor, data))
+    assert predictor != EnsemblePredictor(predictor.members[:2])
     predictor.serialize(tmp_path)
     assert EnsemblePredictor.deserialize(tmp_path).name == "3 flow matching"
     predictor.members[0].save(tmp_path / "one")
     assert isinstance(tsdiff.load(tmp_path / "one"), tsdiff.GenerativePredictor)
+
+
+def test_what_cant_be_saved_leaves_what_was_there(predictor, data, tmp_path) -> None:
+    predictor.save(tmp_path)
+    members = [*predictor.members[:2], FlowMatchingEstimator(**SMALL).fit(data, progress=False)]
+    members[2].estimator.set_params(network_kwargs={"width": object()})
+    with pytest.raises(tsdiff.estimators.SavedModelError, match="network_kwargs"):
+        EnsemblePredictor(members).save(tmp_path)
+    assert tsdiff.load(tmp_path) == predictor
 
 
 def test_neither_overwrites_the_other(predictor, tmp_path) -> None:
@@ -146,6 +167,11 @@ def test_what_makes_no_sense_is_told(predictor, data) -> None:
         EnsemblePredictor([predictor.members[0], shorter])
     with pytest.raises(ValueError, match="num_members must be a positive integer"):
         EnsembleEstimator(FlowMatchingEstimator(**SMALL), 0).fit(data)
+    with pytest.raises(TypeError, match="members must be trained models"):
+        EnsemblePredictor([predictor])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="seed must be an integer, got None"):
+        EnsembleEstimator(FlowMatchingEstimator(**SMALL, seed=None), 2).fit(data)  # type: ignore[arg-type]
+    assert samples_of(predictor, data, seed=-1).shape == (1, 7, 4, 3)
     with pytest.raises(TypeError, match="must be an estimator of this package"):
         EnsembleEstimator("flow").fit(data)  # type: ignore[arg-type]
 
@@ -157,5 +183,9 @@ def test_parameters_are_sklearns() -> None:
     assert (estimator.estimator.hidden_size, estimator.num_members) == (8, 2)
     assert estimator.get_params()["estimator__hidden_size"] == 8
     assert estimator.title() == "2 flow matching"
+    other = clone(estimator).set_params(
+        estimator__hidden_size=9, estimator=ScoreEstimator(prediction_length=4)
+    )
+    assert (type(other.estimator), other.estimator.hidden_size) == (ScoreEstimator, 9)
     with pytest.raises(ValueError, match="no parameter 'members'"):
         estimator.set_params(members=3)

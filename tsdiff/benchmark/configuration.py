@@ -280,6 +280,11 @@ class _Reader:
     def make_estimators(self, found: Configuration) -> None:
         """Every estimator is made once, so that no wrong setting is found after hours."""
         for model in found.models:
+            if model.num_members > found.num_samples:
+                self.fail(
+                    f"models.{model.name}.num_members",
+                    f"must be at most num_samples, {found.num_samples}, got {model.num_members}",
+                )
             for dataset in found.datasets:
                 place = f"models.{model.name}" + f".on.{dataset.name}" * (dataset.name in model.on)
                 try:

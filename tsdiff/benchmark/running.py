@@ -68,7 +68,9 @@ def _run(job: Job, device: str) -> Record:
     costs, training = Costs(), {}
     if job.kind == MODEL:
         predictor, costs, training = _train(job, task, device)
+        # Members have seeds of their own, which follow from the run's.
         parameters = estimator_parameters(predictor.members[0].estimator)
+        parameters["seed"] = job.key.seed
         options = {"device": device}
     else:
         (predictor,) = (

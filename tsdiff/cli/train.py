@@ -129,10 +129,12 @@ def fit(
 ) -> GenerativePredictor | EnsemblePredictor:
     """Train on ``source.train``, save the model in ``output`` and tell how it went."""
     from tsdiff.estimators import EnsembleEstimator
+    from tsdiff.estimators.saving import refuse_other_kind
 
     output.mkdir(parents=True, exist_ok=True)
     checkpoints = checkpoint_dir or output / "checkpoints"
-    _refuse_to_lose(checkpoints, resume)
+    refuse_other_kind(output, ensemble=members > 1)
+    _refuse_to_lose(checkpoints, resume, members)
     steps = sum(entry["target"].shape[1] for entry in source.train)
     dims = source.train[0]["target"].shape[0]
     trained = estimator if members == 1 else EnsembleEstimator(estimator, members)
@@ -169,13 +171,24 @@ def _kept(source: sources.Source, estimator: GenerativeEstimator, hold_out: int)
     return sources.Source(source.name, source.series, train, [], None)
 
 
-def _refuse_to_lose(checkpoints: Path, resume: bool) -> None:
+def _refuse_to_lose(checkpoints: Path, resume: bool, members: int) -> None:
     """An interrupted run is continued only if that is asked for, and never thrown away."""
-    if any(checkpoints.rglob("last.ckpt")) and not resume:
+    found = {_part(path.relative_to(checkpoints)) for path in checkpoints.rglob("last.ckpt")}
+    if found and not resume:
         raise ValueError(
             f"{checkpoints} holds the checkpoint of an interrupted run: add --resume to continue "
             "it, or remove that folder to start afresh"
         )
+    if found - ({""} if members == 1 else {f"member-{number}" for number in range(members)}):
+        raise ValueError(
+            f"{checkpoints} holds a run of another number of --members than {members}: give its "
+            "own to continue it, or remove that folder to start afresh"
+        )
+
+
+def _part(path: Path) -> str:
+    """The member of an ensemble that a checkpoint belongs to; nothing for a single model's."""
+    return path.parts[0] if path.parts[0].startswith("member-") else ""
 
 
 def forget_checkpoints(output: Path) -> None:

@@ -8,7 +8,8 @@ by one of two calendars:
   the date itself falls on a weekend;
 * ``"US-major"``: the six on which most of the country rests, New Year's Day, Memorial Day,
   Independence Day, Labor Day, Thanksgiving and Christmas, on their own dates. Power markets count
-  these as off-peak; on the others offices close, and little else.
+  the same six as off-peak, though on the Monday after a Sunday; on the others offices close, and
+  little else.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def holiday_features(start: pd.Period, num_steps: int, calendar: str = "US") -> 
     Raises
     ------
     ValueError
-        Another calendar.
+        Another calendar, or steps of more than a day.
 
     Examples
     --------
@@ -62,6 +63,8 @@ def holiday_features(start: pd.Period, num_steps: int, calendar: str = "US") -> 
         )
     steps: Any = pd.period_range(start, periods=num_steps, freq=start.freq)
     days = steps.to_timestamp().normalize()
+    if len(days) > 1 and days[1] - days[0] > timedelta(days=1):
+        raise ValueError(f"steps of {start.freqstr!r} are longer than a day, and no holidays")
     margin, day = timedelta(days=10), timedelta(days=1)  # observances move dates by a day
     holidays = _CALENDARS[calendar]().holidays(days[0] - margin, days[-1] + margin)
     shifted = (holidays, holidays - day, holidays + day)

@@ -265,11 +265,12 @@ class AffineDecoder(Decoder):
     @contextmanager
     def drawing(self) -> Iterator[None]:
         # All steps of a forecast are drawn along the same few times.
-        before, self._kept = self._kept, {}
+        self._kept = {}
         try:
             yield
         finally:
-            self._kept = before
+            # Not what was before: threads that draw by turns would leave each other's.
+            self._kept = None
 
     def _keeping(self, coefficients: Callable[[Tensor], Coefficients]) -> Callable[..., Any]:
         """``coefficients(t)``, computed once for each single time while drawing."""

@@ -25,6 +25,8 @@ from tsdiff.estimators import checks, prepare, saving
 from tsdiff.estimators.base import GenerativeEstimator
 from tsdiff.estimators.predictor import GenerativePredictor, as_quantiles
 
+_NESTED = "estimator__"
+
 
 @dataclass(eq=False)
 class EnsembleEstimator(Estimator):
@@ -64,7 +66,7 @@ class EnsembleEstimator(Estimator):
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Both parameters by name (scikit-learn's convention)."""
-        nested = {f"estimator__{k}": v for k, v in self.estimator.get_params().items()}
+        nested = {f"{_NESTED}{k}": v for k, v in self.estimator.get_params().items()}
         own = {"estimator": self.estimator, "num_members": self.num_members}
         return own | nested if deep else own
 
@@ -76,16 +78,17 @@ class EnsembleEstimator(Estimator):
         ValueError
             If there is no parameter of that name.
         """
-        for name, value in params.items():
-            if name.startswith("estimator__"):
-                self.estimator.set_params(**{name.removeprefix("estimator__"): value})
-            elif name in ("estimator", "num_members"):
-                setattr(self, name, value)
-            else:
+        nested = {n.removeprefix(_NESTED): v for n, v in params.items() if n.startswith(_NESTED)}
+        own = {name: value for name, value in params.items() if not name.startswith(_NESTED)}
+        for name in own:
+            if name not in ("estimator", "num_members"):
                 raise ValueError(
                     f"EnsembleEstimator has no parameter {name!r}: expected estimator, "
-                    "num_members, or one of the estimator's as estimator__name"
+                    f"num_members, or one of the estimator's as {_NESTED}name"
                 )
+        # As scikit-learn has it: first the estimator, then what is to be changed of it.
+        self.estimator = own.get("estimator", self.estimator).set_params(**nested)
+        self.num_members = own.get("num_members", self.num_members)
         return self
 
     def make_members(self) -> list[GenerativeEstimator]:
@@ -96,7 +99,8 @@ class EnsembleEstimator(Estimator):
         TypeError
             If ``estimator`` is none of this package's.
         ValueError
-            If ``num_members`` isn't a positive integer.
+            If ``num_members`` isn't a positive integer, or a parameter of ``estimator`` is out of
+            range.
         """
         if not isinstance(self.estimator, GenerativeEstimator):
             raise TypeError(
@@ -104,6 +108,7 @@ class EnsembleEstimator(Estimator):
                 f"prediction_length=24), got {self.estimator!r}"
             )
         checks.positive_integer("num_members", self.num_members)
+        checks.check_parameters(self.estimator)
         kind, first = type(self.estimator), self.estimator.seed * self.num_members
         return [
             kind(**self.estimator.get_params()).set_params(seed=first + member)
@@ -164,6 +169,8 @@ class EnsemblePredictor(Predictor):
     ------
     ValueError
         If there are none, or they don't forecast the same.
+    TypeError
+        If one is no trained model of this package.
 
     Attributes
     ----------
@@ -176,6 +183,12 @@ class EnsemblePredictor(Predictor):
     def __init__(self, members: Sequence[GenerativePredictor]):
         if not members:
             raise ValueError("an ensemble needs at least one member")
+        for member in members:
+            if not isinstance(member, GenerativePredictor):
+                raise TypeError(
+                    "members must be trained models of this package, what fit() returns, got "
+                    f"{type(member).__name__}"
+                )
         self.members, self.facts = tuple(members), members[0].facts
         wanted = _forecast_of(members[0])
         for number, member in enumerate(self.members):
@@ -225,7 +238,9 @@ class EnsemblePredictor(Predictor):
         Returns
         -------
         Iterator of SampleForecast, or DataFrame
-            As of :meth:`GenerativePredictor.predict`.
+            As of :meth:`GenerativePredictor.predict`. Samples of a mixture in fixed shares aren't
+            independent: with few for each member, scores that count on it (``crps_sum_fair``) are
+            too low, by a share of the members' differences that falls as one over the samples.
 
         Raises
         ------
@@ -292,7 +307,10 @@ class EnsemblePredictor(Predictor):
         missing = np.isnan(each).any(axis=0)
         paths = np.where(missing, 0.0, each).cumsum(axis=2)
         so_far = np.logaddexp.reduce(paths, axis=0) - math.log(len(self.members))
-        steps = np.diff(so_far, axis=1, prepend=0.0)
+        with np.errstate(invalid="ignore"):
+            steps = np.diff(so_far, axis=1, prepend=0.0)
+        # What follows the impossible is no likelier.
+        steps = np.where(np.isneginf(so_far), -np.inf, steps)
         return np.where(missing, np.nan, steps)
 
     def save(self, path: str | Path) -> None:
@@ -301,13 +319,13 @@ class EnsemblePredictor(Predictor):
         Raises
         ------
         SavedModelError
-            If the folder holds something else under one of these names, or a single model.
+            If the folder holds something else under one of these names, or a single model, or a
+            parameter can't be written: then what was there before is left.
         """
         folder = Path(path)
-        if (folder / saving.CONFIG).exists():
-            raise saving.SavedModelError(
-                f"{folder} holds a single model: save an ensemble elsewhere"
-            )
+        saving.refuse_other_kind(folder, ensemble=True)
+        for number, member in enumerate(self.members):
+            saving.check_savable(member, _member(folder, number))
         folder.mkdir(parents=True, exist_ok=True)
         # The list comes last, so that it is there only if all is.
         (folder / saving.ENSEMBLE).unlink(missing_ok=True)
@@ -344,6 +362,14 @@ class EnsemblePredictor(Predictor):
                 f"{folder} has format {version}, and this version of tsdiff reads {saving.FORMAT}"
             )
         return cls([saving.load(_member(folder, number)) for number in range(count)])
+
+    def __eq__(self, other: object) -> bool:
+        """Same members in the same order."""
+        if not isinstance(other, EnsemblePredictor):
+            return NotImplemented
+        return self.members == other.members
+
+    __hash__ = None  # type: ignore[assignment]
 
     def serialize(self, path: Path) -> None:
         """GluonTS' name for :meth:`save`."""
@@ -385,7 +411,9 @@ def _forecast_of(member: GenerativePredictor) -> tuple[int, str, tuple[str, ...]
 
 def _seed_of(seed: int, number: int) -> int:
     """The seed of a member's draws: with the same noise, members would draw alike."""
-    return seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    if number == 0:
+        return seed
+    return int(np.random.SeedSequence([seed % 2**64, number]).generate_state(1)[0])
 
 
 def _member(folder: Path, number: int) -> Path:

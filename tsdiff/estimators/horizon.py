@@ -212,7 +212,9 @@ class HorizonModel(ForecastModel):
         context = self._read(window, features, self._dtype).context
         length = self.kind_of_events.length
         ahead = features[:, window.target.shape[1] :][:, :length]
-        if ahead.shape[1] < length:  # steps beyond what was asked for are drawn, and dropped
+        if ahead.shape[1] < length:
+            # Steps beyond what was asked for are drawn, and dropped. Nothing is known of them; a
+            # network over steps sees what stands here in its place.
             last = ahead[:, -1:].expand(-1, length - ahead.shape[1], -1)
             ahead = torch.cat([ahead, last], dim=1)
         regressors = frame.regressors.to(ahead.dtype).unsqueeze(1).expand(-1, length, -1)

@@ -61,11 +61,8 @@ def configuration(predictor: GenerativePredictor) -> dict[str, Any]:
 
 def save(predictor: GenerativePredictor, folder: Path) -> None:
     """Write both files; the configuration last, so that it is there only if all is."""
-    config = configuration(predictor) | {"history": predictor.history}
+    config = check_savable(predictor, folder) | {"history": predictor.history}
     text = json.dumps(config, indent=2) + "\n"
-    _refuse_to_overwrite(folder / CONFIG)
-    if (folder / ENSEMBLE).exists():
-        raise SavedModelError(f"{folder} holds an ensemble: save a single model elsewhere")
     tensors = {name: t.cpu().contiguous() for name, t in predictor.model.state_dict().items()}
     # No moment at which the configuration of one model stands beside the tensors of another.
     (folder / CONFIG).unlink(missing_ok=True)
@@ -76,6 +73,22 @@ def save(predictor: GenerativePredictor, folder: Path) -> None:
         part = folder / f".{name}.part"
         write(part)
         part.replace(folder / name)
+
+
+def check_savable(predictor: GenerativePredictor, folder: Path) -> dict[str, Any]:
+    """The configuration, if it can be written to that folder, or a SavedModelError."""
+    config = configuration(predictor)
+    refuse_other_kind(folder, ensemble=False)
+    _refuse_to_overwrite(folder / CONFIG)
+    return config
+
+
+def refuse_other_kind(folder: Path, *, ensemble: bool) -> None:
+    """A single model and an ensemble can't share a folder: which one would be loaded?"""
+    if ensemble and (folder / CONFIG).exists():
+        raise SavedModelError(f"{folder} holds a single model: save an ensemble elsewhere")
+    if not ensemble and (folder / ENSEMBLE).exists():
+        raise SavedModelError(f"{folder} holds an ensemble: save a single model elsewhere")
 
 
 def _refuse_to_overwrite(path: Path) -> None:

@@ -55,6 +55,11 @@ class TemporalUNet(Network):
         Channels, at all resolutions; None takes the power of two next above D, between 64 and 256.
     num_levels
         Resolutions. With three, a step is joined with the twenty or so on either side.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
     """
 
     over_steps = True
@@ -63,6 +68,9 @@ class TemporalUNet(Network):
         self, target_dim: int, context_dim: int, width: int | None = None, num_levels: int = 3
     ):
         super().__init__()
+        for name, value in (("width", width), ("num_levels", num_levels)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         if width is None:
             width = min(256, max(64, 1 << (target_dim - 1).bit_length()))
         self.width, self.num_levels = width, num_levels

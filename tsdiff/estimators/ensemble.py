@@ -36,8 +36,8 @@ class EnsembleEstimator(Estimator):
     ----------
     estimator
         Any estimator of this package; it is copied, not changed. With its seed ``s`` and ``M``
-        members, these have the seeds ``s M, s M + 1, ...``: ensembles of different seeds have no
-        member in common.
+        members, these have the seeds ``s M, s M + 1, ...``: ensembles of one size and different
+        seeds have no member in common.
     num_members
         M. Training takes M times as long, drawing a number of samples about as long as by a single
         model.

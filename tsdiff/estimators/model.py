@@ -196,7 +196,10 @@ class ForecastModel(nn.Module):
 
     @torch.no_grad()
     def events(self, window: Window) -> tuple[Tensor, Tensor]:
-        """Events ``[B · T, 1, D]``, NaN where missing, and their contexts ``[B · T, 1, H]``."""
+        """Events ``[R, T, D]``, NaN where missing, and their contexts ``[R, T, H]``.
+
+        Step by step, each step of each window is one: ``R`` is ``B · T``, and ``T`` is 1.
+        """
         context, events, known = self._teacher_forced(window)
         return events.masked_fill(known == 0.0, torch.nan), context
 

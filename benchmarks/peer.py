@@ -135,6 +135,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=3, help="pairs of draws")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    if arguments.block_updates < 4:
+        parser.error("--block-updates must be at least 4: the first two are not timed")
     torch.set_num_threads(1)
     data = tsdiff.get_dataset(arguments.dataset)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 """TimeGrad of pytorch-ts beside ours: same windows, same number of updates, one thread each.
 
     python benchmarks/peer.py exchange_rate --peer-python PATH
-    python benchmarks/peer.py seasonal_var_370 --peer-python PATH --updates 100 --windows 1
+    python benchmarks/peer.py seasonal_var_370 --peer-python PATH --updates 100 --windows 7
 
 PATH is an interpreter in which ``pts`` can be imported. It was run with pytorch-ts 0.6.0, commit
 7860c96 of 2024-06-14, under Python 3.11 with gluonts 0.13.8, torch 2.13.0, numpy 1.26, pandas 2.0,

@@ -29,7 +29,7 @@ FlowMatching = tsdiff.FlowMatchingEstimator
         ({"scaling": "whiten"}, "unknown scaling 'whiten': expected one of auto"),
         ({"linear": "ridge"}, "unknown linear 'ridge'"),
         ({"linear": "own", "scaling": "mean"}, "linear='own' corrects a simple forecast"),
-        ({"network": "unet"}, "unknown network 'unet': expected one of mlp, dilated"),
+        ({"network": "gnn"}, "unknown network 'gnn': expected one of mlp, dilated"),
         ({"solver": "rk45"}, "unknown solver 'rk45': expected one of euler"),
         ({"num_steps": 0}, "num_steps must be a positive integer"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),

@@ -139,10 +139,10 @@ class EnsembleEstimator(Estimator):
             As :meth:`GenerativeEstimator.fit` does.
         """
         members = self.make_members()
-        given = as_entries(data, self.estimator.freq)
-        unseen = validation_data
-        if unseen is not None:
-            unseen = as_entries(unseen, self.estimator.freq)
+        # Once for all members: what is handed over may be an iterator.
+        freq = self.estimator.freq
+        given = as_entries(data, freq)
+        unseen = None if validation_data is None else as_entries(validation_data, freq)
         predictors = []
         for number, member in enumerate(members):
             folder = None if checkpoint_dir is None else _member(Path(checkpoint_dir), number)
@@ -261,10 +261,9 @@ class EnsemblePredictor(Predictor):
             raise ValueError(
                 f"num_samples must be at least {count}, one for each member, got {num_samples}"
             )
-        if quantiles is not None:
-            checks.check_quantiles(quantiles)
         given = as_entries(dataset, self.facts.freq)
         if quantiles is not None:
+            checks.check_quantiles(quantiles)
             given = prepare.align_dimensions(given, self.facts.dimension_names)
         shares = [num_samples // count + (k < num_samples % count) for k in range(count)]
         drawn = [

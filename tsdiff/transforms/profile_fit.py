@@ -195,17 +195,37 @@ def _regress(profile: ProfileForecast, phase: int, origins: _Origins) -> _Errors
     design = profile.regressors(past, features)
     mean, std = design.mean(0), design.std(0, unbiased=False)
     std = torch.where(std > 1e-9, std, torch.inf)
-    target = (errors @ profile.panel).flatten(1)
+    target = errors @ profile.panel
+    turn = _common_axes(target, told_apart=not profile.plan.bounded)
+    target = (target @ turn).flatten(1)
     solution = _ridge((design - mean) / std, target)
+
+    def on_panel(outputs: Tensor) -> Tensor:
+        return (outputs.unflatten(-1, (profile.horizon, -1)) @ turn.mT).flatten(-2)
+
     profile.regressor_mean[phase], profile.regressor_std[phase] = mean, std
-    profile.weight[phase], profile.intercept[phase] = solution.weight, target.mean(0)
-    shape = (len(errors), profile.horizon, -1)
+    profile.weight[phase] = on_panel(solution.weight)
+    profile.intercept[phase] = on_panel(target.mean(0))
 
     def explained(left: Tensor) -> Tensor:
-        return (target - left).view(shape) @ profile.panel.mT
+        return on_panel(target - left).unflatten(1, (profile.horizon, -1)) @ profile.panel.mT
 
     left_out, fitted = (errors - explained(s) for s in (solution.left_out, solution.fitted))
     return _Errors(left_out, fitted, repeated + (left_out - errors), change, origins)
+
+
+def _common_axes(errors: Tensor, *, told_apart: bool) -> Tensor:
+    """Axes ``[A, A]``, in columns, along which ``errors [n, T, A]`` are regressed.
+
+    What dimensions have in common, their total above all, follows from what is known far better
+    than what is one's own, and wants a smaller penalty: the axes are the principal ones. They are
+    those of the panel where the common is not to be ``told_apart``, as of shares of a profile,
+    which are forecast no better for it.
+    """
+    rows = (errors - errors.mean(0)).flatten(0, 1)
+    if not told_apart:
+        return torch.eye(rows.shape[1], dtype=rows.dtype)
+    return torch.linalg.eigh(rows.T @ rows).eigenvectors
 
 
 def _fit_spread(profile: ProfileForecast, found: dict[int, _Errors], keep_axes: bool) -> None:

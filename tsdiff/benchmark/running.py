@@ -152,6 +152,7 @@ def _told(predictor: GenerativePredictor) -> dict[str, Any]:
         "best_epoch": int(best["epoch"]),
         "scaling": predictor.facts.scaling,
         "linear": predictor.facts.linear,
+        "calibration": float(predictor.model.calibration),
         "validation": [dict(row) for row in history],
     }
 

@@ -15,6 +15,7 @@ from gluonts.model.estimator import Estimator
 from tsdiff.datasets import DataError, as_entries
 from tsdiff.decoders import Decoder
 from tsdiff.estimators import checks, prepare
+from tsdiff.estimators.calibration import calibrate
 from tsdiff.estimators.horizon import HorizonModel
 from tsdiff.estimators.horizon_events import HorizonEvents, LeadingModes, WhitenedSteps
 from tsdiff.estimators.model import DataFacts, ForecastModel
@@ -119,6 +120,9 @@ class GenerativeEstimator(Estimator):
         with a warning, if there is no room at all. 0 trains on everything for ``max_epochs``.
     num_validation_samples
         Samples per validation window.
+    calibrate
+        Whether forecasts are made wider or narrower after training, by one factor under which the
+        held-out windows lie in them as they should (:mod:`tsdiff.estimators.calibration`).
     seed
         Seed of weights, windows and noise; the same seed gives the same model.
     trainer_kwargs
@@ -158,6 +162,7 @@ class GenerativeEstimator(Estimator):
     patience: int = 6
     num_validation_windows: int | None = None
     num_validation_samples: int = 50
+    calibrate: bool = False
     seed: int = 0
     trainer_kwargs: dict[str, Any] | None = None
 
@@ -323,6 +328,11 @@ class GenerativeEstimator(Estimator):
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Entries that end in a validation window, and those that are left to train on."""
         horizon = self.prediction_length
+        if self.calibrate and validation_data is None and self.num_validation_windows == 0:
+            raise ValueError(
+                "calibrate=True compares forecasts with windows that were held out, and "
+                "num_validation_windows=0 holds out none: give validation_data, or hold out some"
+            )
         if validation_data is None:
             held_out = prepare.hold_out(entries, horizon, self.num_validation_windows)
         else:
@@ -356,6 +366,8 @@ class GenerativeEstimator(Estimator):
         model.keep_residuals(sampler)
         folder = None if checkpoint_dir is None else Path(checkpoint_dir)
         history = self._train(model, run, folder)
+        if self.calibrate and validation is not None:
+            calibrate(model, validation, self.seed, self.sampler_defaults())
         return self._predictor(model, history)
 
     def _train(self, model: ForecastModel, run: TrainingRun, folder: Path | None) -> History:

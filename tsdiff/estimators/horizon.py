@@ -121,6 +121,7 @@ class HorizonModel(ForecastModel):
         window = window.last(self.past_length)
         context = self._context_of(window, self._features(window), frame)
         context = context.repeat_interleave(num_samples, dim=0)
+        frame = frame.widened(self.calibration)
         event = self.decoder.sample(context, generator=generators, **sampler).double()
         left = event.new_empty(len(event), self.kind_of_events.num_left)
         modes = self.kind_of_events.join(frame, event, standard_normal(left, generators))
@@ -161,7 +162,8 @@ class HorizonModel(ForecastModel):
                 "these data rest on a lowest value, which forecasts take with a probability: a "
                 "whole horizon has no density. Take decoding='autoregressive' for likelihoods"
             )
-        events, left, known, frame = self._events(window)
+        frame = self._frame_of(window).widened(self.calibration)
+        events, left, known = self._events(window, frame)
         context = self._context_of(self._without_future(window), self._features(window), frame)
         density = {"ode": self.decoder.log_prob, "elbo": self.decoder.elbo}[method]
         events = torch.where(known, events, torch.nan).to(context.dtype)
@@ -175,22 +177,20 @@ class HorizonModel(ForecastModel):
         self, window: Window, *, limited: bool = True
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Contexts, events and masks of whole horizons, ``[B, length, ·]`` each."""
-        events, _, known, frame = self._events(window, fitted=self.training)
+        frame = self._frame_of(window, fitted=self.training)
+        events, _, known = self._events(window, frame)
         context = self._context_of(self._without_future(window), self._features(window), frame)
         if limited:
             events = events.clamp(-_LIMIT, _LIMIT)
         seen = known.expand_as(events).to(context.dtype)
         return context, events.to(context.dtype), seen
 
-    def _events(
-        self, window: Window, *, fitted: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor, ProfileFrame]:
-        """Events and what they leave, whether they are known ``[B, 1, 1]``, and the frame."""
-        frame = self._frame_of(window, fitted=fitted)
+    def _events(self, window: Window, frame: ProfileFrame) -> tuple[Tensor, Tensor, Tensor]:
+        """Events and what they leave, and whether they are known ``[B, 1, 1]``."""
         modes = frame.whiten(window.target[:, self.past_length :])
         events, left = self.kind_of_events.split(frame, modes)
         known = window.observed[:, self.past_length :].amin((1, 2)).view(-1, 1, 1) > 0
-        return events, left, known, frame
+        return events, left, known
 
     def _frame_of(self, window: Window, *, fitted: bool = False) -> ProfileFrame:
         past = window.target[:, : self.past_length]

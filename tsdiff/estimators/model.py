@@ -104,8 +104,15 @@ class ForecastModel(nn.Module):
         Width of the embedding per dimension.
     condition_dropout
         Share of events that the decoder learns without a context.
+
+    Attributes
+    ----------
+    calibration
+        What the spread of forecasts is multiplied by, ``[]``; see
+        :mod:`tsdiff.estimators.calibration`. Training takes no notice of it.
     """
 
+    calibration: Tensor
     feature_mean: Tensor
     feature_std: Tensor
     static_mean: Tensor
@@ -140,6 +147,7 @@ class ForecastModel(nn.Module):
         )
         self.encoder = LSTMEncoder(self.inputs.output_dim, hidden_size, num_layers, dropout)
         self.decoder = make_decoder(self.event_dim, self.encoder.context_dim)
+        self.register_buffer("calibration", torch.ones((), dtype=torch.float64))
         self.register_buffer("feature_mean", torch.zeros(facts.num_features))
         self.register_buffer("feature_std", torch.ones(facts.num_features))
         self.register_buffer("static_mean", torch.zeros(facts.num_static_real))
@@ -247,7 +255,7 @@ class ForecastModel(nn.Module):
         window = self.informed(window)
         features = self._features(window)
         past = self._read(window, features)
-        frame, past_signals = past.frame, past.signals
+        frame, past_signals = past.frame.widened(self.calibration), past.signals
         state = repeat_state(past.state, num_samples)
         static = past.static.repeat_interleave(num_samples, dim=0)
 
@@ -286,6 +294,7 @@ class ForecastModel(nn.Module):
             else:
                 z, value = self._steered(steering, step, context, leave, frame, sampler)
             values.append(value)
+            z = z * self.calibration  # as the past's residuals are measured
             signals.append(self.coordinates.signals(z, value, torch.ones_like(value), self._dtype))
             if steering is not None and (rows := steering.survivors()) is not None:
                 state = state[0][:, rows], state[1][:, rows]
@@ -350,9 +359,10 @@ class ForecastModel(nn.Module):
         contexts, events, known = self._teacher_forced(window, limited=False)
         density = {"ode": self.decoder.log_prob, "elbo": self.decoder.elbo}[method]
         whole = (known > 0.0).all(-1, keepdim=True)
-        events = torch.where(whole, events, torch.nan)
+        events = torch.where(whole, events, torch.nan) / self.calibration
         steps = density(events, contexts, generator=generators, **options).double()
-        return steps.view(len(window.target), -1) - self.frame(window).log_volume.unsqueeze(1)
+        frame = self.frame(window).widened(self.calibration)
+        return steps.view(len(window.target), -1) - frame.log_volume.unsqueeze(1)
 
     def _teacher_forced(
         self, window: Window, *, limited: bool = True

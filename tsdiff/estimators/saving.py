@@ -143,7 +143,8 @@ def load(folder: Path) -> GenerativePredictor:
     estimator = ESTIMATORS[kind](**parameters)
     model = estimator.build_model(DataFacts(**data))
     try:
-        model.load_state_dict(load_file(folder / TENSORS))
+        # Models of before forecasts could be calibrated have none.
+        model.load_state_dict({"calibration": model.calibration} | load_file(folder / TENSORS))
     except (SafetensorError, RuntimeError) as error:
         size = (folder / TENSORS).stat().st_size
         raise SavedModelError(

@@ -18,7 +18,7 @@ Shapes: ``B`` windows, ``R = B · N`` rows (N samples of one window adjacent), `
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -109,6 +109,10 @@ class Frame:
         if self.factor is None:
             return volume
         return volume + self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def widened(self, factor: Tensor) -> Frame:
+        """The frame of a spread that is ``factor []`` times as large."""
+        return replace(self, scale=self.scale * factor)
 
     def level_rows(self, rows: int) -> Tensor:
         """The level once per row, ``[R, 1, D]``."""

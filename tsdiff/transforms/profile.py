@@ -164,6 +164,10 @@ class ProfileFrame:
             errors = from_scores(errors.movedim(1, -1).contiguous(), self.knots).movedim(-1, 1)
         return (self.mean.unsqueeze(1) + self.scale.unsqueeze(1) * errors).flatten(0, 1)
 
+    def widened(self, factor: Tensor) -> ProfileFrame:
+        """The frame of modes whose spread is ``factor []`` times as large."""
+        return replace(self, deviation=self.deviation * factor)
+
     @property
     def log_volume(self) -> Tensor:
         """``log |det|`` of :meth:`unwhiten`, ``[B]``."""

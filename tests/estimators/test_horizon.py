@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.callbacks import Callback
 from scipy import stats
 
 import tsdiff
@@ -12,6 +13,8 @@ from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
 from tests.transforms.test_profile import clouded, days, solar
 from tsdiff.estimators import ESTIMATORS
 from tsdiff.estimators.horizon import HorizonModel
+from tsdiff.estimators.lightning_module import TrainingModule, TrainingOptions
+from tsdiff.estimators.training import CheckpointError
 from tsdiff.guidance import Total
 
 HORIZON = SMALL | {"prediction_length": 24, "decoding": "horizon", "num_modes": 4}
@@ -182,3 +185,39 @@ def test_training_learns_what_the_closed_form_can_not():
     drawn = samples_of(predictor, [hourly(target)], num_samples=500)[0].mean((1, 2))
     between = ((drawn > 11.5) & (drawn < 14.5)).mean()
     assert between < 0.25  # of a Gaussian with these moments it is 0.38
+
+
+def test_an_interrupted_run_is_resumed_and_another_refused(tmp_path):
+    data = [hourly(days(40)[:2])]
+    whole = make().fit(data, progress=False)
+
+    class Stop(Exception):
+        pass
+
+    class Interrupt(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            if trainer.global_step == 6:
+                raise Stop
+
+    with pytest.raises(Stop):
+        make(trainer_kwargs={"callbacks": [Interrupt()]}).fit(
+            data, checkpoint_dir=tmp_path, progress=False
+        )
+    resumed = make().fit(data, checkpoint_dir=tmp_path, progress=False)
+    assert resumed == whole
+    assert resumed.history == whole.history
+    # Of the same sum, and with a lowest value that is minus infinity for both.
+    with pytest.raises(CheckpointError, match="data: "):
+        make().fit([hourly(days(40)[1::-1])], checkpoint_dir=tmp_path, progress=False)
+
+
+def test_infinite_statistics_are_equal_to_themselves(trained):
+    """A lowest value is minus infinity where there is none, a constant regressor's spread plus."""
+
+    def settings():
+        options = TrainingOptions.of(trained.estimator)
+        return TrainingModule(trained.model, [], None, options).settings()
+
+    assert trained.model.profile.regressor_std.isposinf().any()
+    assert trained.model.profile.lowest.isneginf().any()
+    assert settings() == settings()

@@ -17,6 +17,7 @@ resumes exactly.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -195,10 +196,18 @@ class TrainingModule(pl.LightningModule):
     def _fingerprint(self) -> dict[str, Any]:
         data = {
             "windows": len(self._sampler),
-            "data": float(sum(buffer.double().sum() for buffer in self.model.buffers())),
+            "data": self._data_digest(),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
         }
         return asdict(self._options) | data
+
+    def _data_digest(self) -> str:
+        """Hash of what was computed of the data: buffers, some of which are infinite or NaN."""
+        found = hashlib.sha256()
+        for name, buffer in self.model.named_buffers():
+            found.update(name.encode())
+            found.update(buffer.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()[:16]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history

@@ -13,7 +13,7 @@ import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
 from tsdiff.datasets import as_entries, rolling_windows
 from tsdiff.estimators import GenerativePredictor, SavedModelError, prepare
-from tsdiff.estimators.lightning_module import ensemble_crps_sum
+from tsdiff.estimators.lightning_module import MONITOR, _ratio, ensemble_crps_sum
 from tsdiff.estimators.training import CheckpointError, TrainingDivergedError
 from tsdiff.solvers import DDIM, EulerMaruyama
 from tsdiff.transforms import WindowSampler, load_series
@@ -209,6 +209,23 @@ def test_checkpoints_of_another_run_are_refused(tmp_path):
         FlowMatching(**SMALL).fit(
             [entry(random_walk(seed=9))], checkpoint_dir=tmp_path, progress=False
         )
+
+
+def test_log_densities_are_compared_by_differences():
+    """Where spreads are small their zero lies anywhere; worse is worse on either side of it."""
+    data = [entry(random_walk())]
+    predictor = tsdiff.LowRankGaussianEstimator(**SMALL).fit(data, progress=False)
+    untrained, *trained = predictor.history
+    for row in trained:
+        ratio = row["validation_crps_sum"] / untrained["validation_crps_sum"]
+        change = row["validation_loss"] - untrained["validation_loss"]
+        assert row[MONITOR] == pytest.approx((np.exp(change) + ratio) / 2)
+    for start in (-0.318, 0.0, 1.42):
+        scores = [_ratio(start + by, start, in_nats=True) for by in (-0.1, 0.0, 0.018, 1e9)]
+        assert scores == sorted(scores)
+        assert scores[1] == 1.0
+        assert np.isfinite(scores).all()
+    assert _ratio(np.nan, -0.3, in_nats=True) == np.inf
 
 
 def test_the_progress_bar_can_be_silenced(capfd):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,16 @@ class Phase:
 
 
 class Decoder(nn.Module):
-    """A conditional law of events ``[T, D]`` given a context ``[T, H]``."""
+    """A conditional law of events ``[T, D]`` given a context ``[T, H]``.
+
+    Attributes
+    ----------
+    loss_in_nats
+        Whether losses are negative log-densities, of which differences mean something; of others,
+        which are never negative, ratios do.
+    """
+
+    loss_in_nats: ClassVar[bool] = False
 
     def loss(
         self, x0: Tensor, context: Tensor, *, generator: torch.Generator | None = None

@@ -19,6 +19,7 @@ analysis*), none where events are white.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -63,6 +64,8 @@ class LowRankGaussian(Decoder):
 
     Missing values (NaN) are left out: the loss is that of the marginal law of what is observed.
     """
+
+    loss_in_nats: ClassVar[bool] = True
 
     stir: Tensor
     own: Tensor

@@ -5,7 +5,8 @@ drawn from generators that are made anew at every step. A run that is killed and
 its last checkpoint therefore ends with the same weights, bit for bit.
 
 Models are chosen by the mean of two ratios to the untrained model, of the loss and of the
-CRPS-sum of samples on held-out windows. CRPS-sum is what counts in the end, but of a few
+CRPS-sum of samples on held-out windows. A loss in nats may be negative, and its zero means nothing:
+the ratio is that of the densities per value, ``exp(loss - untrained)``. CRPS-sum is what counts in the end, but of a few
 windows' sums it is a noisy judge, and the loss, which sees every dimension, notices
 overfitting long before. The loss is compared with what it would be untrained in the decoder's
 present state, since a process that adapts changes what there is to be learned.
@@ -35,6 +36,8 @@ from tsdiff.random import seeded
 from tsdiff.transforms import Window, WindowSampler
 
 MONITOR = "validation_score"
+# Worse by so much is as bad as can be; exp of it is still a number.
+_MOST_NATS = 700.0
 _WINDOWS, _NOISE, _DROPOUT, _VALIDATION, _PHASE = range(5)
 
 
@@ -174,6 +177,7 @@ class TrainingModule(pl.LightningModule):
             _ratio(
                 entry["validation_loss"],
                 entry.get("untrained_loss", untrained["validation_loss"]),
+                in_nats=self.model.decoder.loss_in_nats,
             ),
             _ratio(entry["validation_crps_sum"], untrained["validation_crps_sum"]),
         )
@@ -252,10 +256,15 @@ def _evaluating(model: ForecastModel) -> Iterator[None]:
         model.train(training)
 
 
-def _ratio(value: float, untrained: float) -> float:
-    """``value / untrained``; 1 where both are 0, infinite where there is no value."""
+def _ratio(value: float, untrained: float, *, in_nats: bool = False) -> float:
+    """``value / untrained``; 1 where both are 0, infinite where there is no value.
+
+    Of negative log-densities, ``exp(value - untrained)``, which never overflows.
+    """
     if not math.isfinite(value):
         return math.inf
+    if in_nats:
+        return math.exp(min(value - untrained, _MOST_NATS))
     return value / untrained if untrained > 0.0 else 1.0 + value
 
 

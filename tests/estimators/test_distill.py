@@ -166,8 +166,9 @@ def test_data_and_parameters_must_fit_the_model():
         teacher.distill([entry(random_walk(dims=2))], progress=False)
     with pytest.raises(ValueError, match="for another objective fit a ConsistencyEstimator"):
         teacher.distill(SERIES, objective="moments")
-    with pytest.raises(ValueError, match="hidden_size is that of the trained model"):
-        teacher.distill(SERIES, hidden_size=3)
+    for name, value in {"hidden_size": 3, "decoding": "horizon", "num_modes": 4}.items():
+        with pytest.raises(ValueError, match=f"{name} is that of the trained model"):
+            teacher.distill(SERIES, **{name: value})
     short = [entry(random_walk(length=9))]
     with pytest.raises(tsdiff.DataError, match="num_validation_windows=0"):
         teacher.distill(short, progress=False)

@@ -24,6 +24,8 @@ _FIXED = (
     "lags",
     "scaling",
     "linear",
+    "decoding",
+    "num_modes",
     "hidden_size",
     "num_layers",
     "embedding_dim",

@@ -58,6 +58,17 @@ def test_times_continue_the_index(freq, expected):
     assert list(pd.DatetimeIndex(times)) == list(pd.DatetimeIndex(expected))
 
 
+@pytest.mark.parametrize("length", [2, 5, 160])
+def test_business_days_go_on_as_business_days(length):
+    """Five days of one week could be any days: the model knows better."""
+    index = pd.date_range("2024-01-01 06:00", periods=160, freq="B")
+    table = pd.DataFrame(random_walk().T, index=index, columns=["a", "b", "c"])
+    predictor = FlowMatching(**SMALL | {"max_epochs": 1}).fit(table, progress=False)
+    times = predictor.predict(table[:length], 5, quantiles=[0.5])["time"].unique()
+    expected = pd.date_range(index[length - 1], periods=5, freq="B")[1:]
+    assert list(pd.DatetimeIndex(times)) == list(expected)
+
+
 def test_forecasts_widen_with_the_silence_before_them():
     target = random_walk(400, 2)
     options = SMALL | {"scaling": "whitened", "max_epochs": 1}

@@ -209,7 +209,7 @@ def _check_phase(times: pd.DatetimeIndex, periods: pd.PeriodIndex, label: str) -
         )
 
 
-def as_in_index(times: pd.Series, index: pd.Index, steps: int) -> pd.Series:
+def as_in_index(times: pd.Series, index: pd.Index, steps: int, freq: str) -> pd.Series:
     """Times of forecast steps, stamped as the history's own index stamps its steps.
 
     A history of month ends is continued by month ends, one of mornings at six by mornings at six.
@@ -223,11 +223,17 @@ def as_in_index(times: pd.Series, index: pd.Index, steps: int) -> pd.Series:
         Index of the history.
     steps
         Length of the forecast.
+    freq
+        Frequency of its periods. Business days are told by it alone: five of one week look like
+        any days.
     """
     if not isinstance(index, pd.DatetimeIndex):
         return times
     beginnings = pd.DatetimeIndex(times.unique()).sort_values()
-    rule = pd.infer_freq(index) if len(index) > 2 else None
+    if freq == "B":
+        rule = freq
+    else:
+        rule = pd.infer_freq(index) if len(index) > 2 else None
     if rule is None or len(beginnings) != steps:
         return times
     continued = pd.date_range(index[-1], periods=steps + 1, freq=rule)[1:]

@@ -485,7 +485,7 @@ def as_quantiles(
     )
     if isinstance(dataset, (pd.DataFrame, pd.Series)):
         times = pd.Series(table["time"])
-        table["time"] = as_in_index(times, dataset.index, facts.prediction_length)
+        table["time"] = as_in_index(times, dataset.index, facts.prediction_length, facts.freq)
     return table
 
 

@@ -230,10 +230,7 @@ def as_in_index(times: pd.Series, index: pd.Index, steps: int, freq: str) -> pd.
     if not isinstance(index, pd.DatetimeIndex):
         return times
     beginnings = pd.DatetimeIndex(times.unique()).sort_values()
-    if freq == "B":
-        rule = freq
-    else:
-        rule = pd.infer_freq(index) if len(index) > 2 else None
+    rule = freq if freq == "B" else pd.infer_freq(index) if len(index) > 2 else None
     if rule is None or len(beginnings) != steps:
         return times
     continued = pd.date_range(index[-1], periods=steps + 1, freq=rule)[1:]

@@ -5,11 +5,12 @@ drawn from generators that are made anew at every step. A run that is killed and
 its last checkpoint therefore ends with the same weights, bit for bit.
 
 Models are chosen by the mean of two ratios to the untrained model, of the loss and of the
-CRPS-sum of samples on held-out windows. A loss in nats may be negative, and its zero means nothing:
-the ratio is that of the densities per value, ``exp(loss - untrained)``. CRPS-sum is what counts in the end, but of a few
+CRPS-sum of samples on held-out windows. CRPS-sum is what counts in the end, but of a few
 windows' sums it is a noisy judge, and the loss, which sees every dimension, notices
 overfitting long before. The loss is compared with what it would be untrained in the decoder's
-present state, since a process that adapts changes what there is to be learned.
+present state, since a process that adapts changes what there is to be learned. A loss in nats
+may be negative, and its zero means nothing: in place of its ratio stands that of the densities of
+a value, ``exp(loss - untrained)``.
 
 Between updates a decoder may have phases of its own (:class:`tsdiff.decoders.Phase`). They are
 functions of weights, buffers and (seed, step) as well, so that a run stopped between two of them

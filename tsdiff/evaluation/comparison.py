@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsdiff.evaluation.scores import Evaluation, Score, read_json, write_json
-from tsdiff.evaluation.significance import Significance, gap, paired_bootstrap
+from tsdiff.evaluation.significance import Significance, check_same_truth, gap, paired_bootstrap
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -102,8 +102,8 @@ class Comparison:
         Raises
         ------
         ValueError
-            Nothing to hold against each other, a single window, evaluations that don't keep
-            their windows' terms (files of earlier versions), or truths that differ.
+            Nothing to hold against each other, a single window, or evaluations that don't keep
+            their windows' terms (files of earlier versions).
         KeyError
             No method of that name, or no such score.
         """
@@ -254,7 +254,8 @@ def compare(evaluations: Iterable[Evaluation]) -> Comparison:
     ------
     ValueError
         Nothing to compare, or evaluations of different windows, horizons or dimensions, whose
-        scores say nothing about each other.
+        scores say nothing about each other. Windows are told apart by what they add to scales of
+        scores, in their order; files of earlier versions, which lack it, by their number alone.
     TypeError
         Something that is not an :class:`Evaluation`.
     """
@@ -272,6 +273,9 @@ def compare(evaluations: Iterable[Evaluation]) -> Comparison:
                     f"{other.name!r} has {size}={getattr(other, size)}, {first.name!r} has "
                     f"{getattr(first, size)}: only scores on the same windows can be compared"
                 )
+    telling = [evaluation for evaluation in evaluations if evaluation.terms]
+    for other in telling[1:]:
+        check_same_truth(telling[0], other)
     return Comparison(evaluations)
 
 

@@ -190,6 +190,17 @@ def _draws(generator: np.random.Generator, resamples: int, count: int) -> np.nda
     return generator.multinomial(count - 1, np.full(count, 1 / count), size=resamples).astype(float)
 
 
+def check_same_truth(first: Evaluation, other: Evaluation) -> None:
+    """Raise a ValueError if what both have kept of their windows' truth differs."""
+    for name in SCALES:
+        ours, theirs = first.terms[name], other.terms[name]
+        if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-6):
+            raise ValueError(
+                f"{first.name!r} and {other.name!r} were scored on other windows, or in another "
+                f"order: {name!r} of the truth differs. Evaluate both on one data set"
+            )
+
+
 def _check(metric: str, evaluations: Sequence[Evaluation]) -> None:
     first = evaluations[0]
     for evaluation in evaluations:
@@ -199,13 +210,7 @@ def _check(metric: str, evaluations: Sequence[Evaluation]) -> None:
                 f"{evaluation.name!r} has not kept what each window adds to {metric!r}; it has: "
                 f"{known or 'nothing, as files of earlier versions. Evaluate again'}"
             )
-        for name in SCALES:
-            ours, theirs = first.terms[name], evaluation.terms[name]
-            if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-6):
-                raise ValueError(
-                    f"{first.name!r} and {evaluation.name!r} were scored on other windows, or in "
-                    f"another order: {name!r} of the truth differs. Evaluate both on one data set"
-                )
+        check_same_truth(first, evaluation)
     if first.num_windows < 2:
         raise ValueError(
             "one window says nothing about others: take several, as backtest(..., num_windows=10)"

@@ -211,6 +211,18 @@ def test_checkpoints_of_another_run_are_refused(tmp_path):
         )
 
 
+def test_parameters_may_be_arrays_and_numbers_of_numpy(tmp_path):
+    data = [entry(random_walk())]
+    given = {"lags": np.array([1, 2]), "prediction_length": np.int64(4)}
+    predictor = FlowMatching(**SMALL | given).fit(data, progress=False)
+    predictor.save(tmp_path)
+    assert tsdiff.load(tmp_path) == predictor
+    plain = FlowMatching(**SMALL).fit(data, progress=False)
+    assert np.array_equal(samples_of(predictor, data), samples_of(plain, data))
+    with pytest.raises(ValueError, match="at least one lag"):
+        FlowMatching(**SMALL | {"lags": np.array([], int)}).check()
+
+
 def test_log_densities_are_compared_by_differences():
     """Where spreads are small their zero lies anywhere; worse is worse on either side of it."""
     data = [entry(random_walk())]

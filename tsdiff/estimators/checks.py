@@ -58,10 +58,11 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
         raise ValueError(f"calibrate must be True or False, got {estimator.calibrate!r}")
     if not isinstance(estimator.seed, (int, np.integer)):
         raise ValueError(f"seed must be an integer, got {estimator.seed!r}")
-    for lag in estimator.lags or ():
-        positive_integer("every lag", lag)
-    if estimator.lags is not None and not len(estimator.lags):
-        raise ValueError("lags must name at least one lag, or be None to choose by frequency")
+    if estimator.lags is not None:
+        if not len(estimator.lags):
+            raise ValueError("lags must name at least one lag, or be None to choose by frequency")
+        for lag in estimator.lags:
+            positive_integer("every lag", lag)
     for name, choices in (
         ("scaling", ("auto", *SCALINGS)),
         ("linear", LINEAR),
@@ -115,7 +116,7 @@ def check_lengths(estimator: GenerativeEstimator, entries: Sequence[dict[str, An
     longest = max(entry["target"].shape[1] for entry in entries)
     asked = {
         "context_length": estimator.context_length or 0,
-        "the longest of lags": max(estimator.lags or (0,)),
+        "the longest of lags": 0 if estimator.lags is None else max(estimator.lags),
     }
     for name, value in asked.items():
         if value >= longest:

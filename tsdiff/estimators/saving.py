@@ -50,11 +50,9 @@ def configuration(predictor: GenerativePredictor) -> dict[str, Any]:
         "tsdiff": __version__,
         "estimator": type(predictor.estimator).__name__,
         "parameters": parameters,
-        "data": dataclasses.asdict(predictor.facts)
-        | {
-            "lags": list(predictor.facts.lags),
-            "cardinalities": list(predictor.facts.cardinalities),
-            "dimension_names": list(predictor.facts.dimension_names),
+        "data": {
+            name: _to_json(name, value)
+            for name, value in dataclasses.asdict(predictor.facts).items()
         },
     }
 

@@ -209,6 +209,39 @@ def test_plot_draws_the_future(model: Path, table: Path, tmp_path: Path) -> None
     assert picture.read_text().lstrip().startswith("<?xml")
 
 
+def test_plot_draws_the_future_of_every_series(model: Path, table: Path, tmp_path: Path) -> None:
+    wide = pd.read_csv(table)
+    several = tmp_path / "several.csv"
+    pd.concat([wide.assign(item=name) for name in ("a", "b")]).to_csv(several, index=False)
+    command = ("plot", model, several, "--future", "--item-column", "item", "--num-samples", "20")
+    result = call(*command, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    paths = [tmp_path / "out" / f"fan_chart_{number}.png" for number in (0, 1)]
+    assert result.stdout.split() == [str(path) for path in paths]
+    assert all(path.stat().st_size > 5_000 for path in paths)
+    refused = call(*command, "--output", tmp_path / "next.svg")
+    assert refused.exit_code == 2
+    assert "give a folder" in " ".join(refused.stderr.replace("│", " ").split())
+
+
+def test_columns_are_matched_by_name(model: Path, table: Path, tmp_path: Path) -> None:
+    turned = tmp_path / "turned.csv"
+    pd.read_csv(table)[["time", "south", "north"]].to_csv(turned, index=False)
+    usual, other = (
+        call("forecast", model, data, "--output", "-", "--num-samples", "20")
+        for data in (table, turned)
+    )
+    assert other.exit_code == 0, other.output
+    assert other.stdout == usual.stdout
+    shared = ("--num-windows", "2", "--num-samples", "20", "--json")
+    for data in (table, turned):
+        scored = call("evaluate", model, data, *shared, tmp_path / f"{data.stem}.json")
+        assert scored.exit_code == 0, scored.output
+    usual, other = (json.loads((tmp_path / f"{d.stem}.json").read_text()) for d in (table, turned))
+    for ours, theirs in zip(usual["evaluations"], other["evaluations"], strict=True):
+        assert ours["scores"] == theirs["scores"]
+
+
 def test_long_tables_are_read_by_their_columns(table: Path, tmp_path: Path) -> None:
     wide = pd.read_csv(table)
     long = tmp_path / "long.csv"

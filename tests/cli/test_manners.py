@@ -62,8 +62,8 @@ def test_mistakes_are_told_in_a_sentence(model: Path, table: Path, tmp_path: Pat
     empty.mkdir()
     text = tmp_path / "text.csv"
     text.write_text("time,a\n2024-01-01,one\n2024-01-02,two\n2024-01-03,three\n")
-    swapped = tmp_path / "swapped.csv"
-    swapped.write_text("time,south,north\n2024-01-01,1,2\n2024-01-02,1,2\n")
+    other = tmp_path / "other.csv"
+    other.write_text("time,south,west\n2024-01-01,1,2\n2024-01-02,1,2\n")
     train = ("train", table, "--prediction-length", "5", "--output", tmp_path / "m")
     for arguments, words in (
         (("train", "exchange_rat", "--output", empty), "Did you mean 'exchange_rate'"),
@@ -75,7 +75,7 @@ def test_mistakes_are_told_in_a_sentence(model: Path, table: Path, tmp_path: Pat
         (("train", text, "--prediction-length", "1", "--output", empty), "is not numeric"),
         (("forecast", tmp_path / "nothing", table), "no model folder at"),
         (("forecast", empty, table), "config.json is missing"),
-        (("forecast", model, swapped), "bring the columns into that order"),
+        (("forecast", model, other), "the model was trained on north, south"),
         (("forecast", model, table, "--solver", "rk"), "unknown solver 'rk': expected one of"),
         (("forecast", model, table, "--output", tmp_path), "Is a directory"),
         (("evaluate", model, "ecb_exchange_rate"), "the model was made for"),

@@ -60,7 +60,8 @@ def plot(
     """Draw forecasts of every dimension and the sum.
 
     A folder receives fan_chart.png (the last window), sum.png (all windows)
-    and calibration.png; a single file, and --future, the fan chart alone.
+    and calibration.png; a single file, and --future, the fan chart alone. Of
+    several series, --future draws one chart each: fan_chart_0.png and so on.
 
     \b
     Examples:
@@ -79,10 +80,15 @@ def plot(
     from tsdiff.evaluation import fan_chart
 
     if future:
+        if single and len(source.series) > 1:
+            raise typer.BadParameter(
+                f"is one picture, and {source.name} holds {len(source.series)} series, of which "
+                "--future draws one each: give a folder",
+                param_hint="--output",
+            )
         with screen.working("Forecasting ..."):
-            entry = source.series[-1]
-            (forecast,) = predictor.predict([entry], num_samples, seed=seed, **sampler)
-        entries, forecasts, result = [entry], [forecast], None
+            forecasts = list(predictor.predict(source.series, num_samples, seed=seed, **sampler))
+        entries, result = source.series, None
     else:
         windows = source.windows(predictor.prediction_length, num_windows)
         doubt = models.seen_in_training(model, windows, predictor.prediction_length)
@@ -99,20 +105,24 @@ def plot(
             **sampler,
         )
         (result,) = comparison.evaluations
-        entries, forecasts = list(result.entries), list(result.forecasts)
+        entries, forecasts = result.entries[-1:], result.forecasts[-1:]
     with screen.working("Drawing ..."):
-        chart = fan_chart(
-            forecasts[-1],
-            entries[-1],
-            dimensions=chosen,
-            history=history,
-            names=names,
-            title=heading,
-        )
-        path = output if single else output / "fan_chart.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        chart.savefig(path)
-        written = [path]
+        written = []
+        for number, (entry, forecast) in enumerate(zip(entries, forecasts, strict=True)):
+            several = len(forecasts) > 1
+            chart = fan_chart(
+                forecast,
+                entry,
+                dimensions=chosen,
+                history=history,
+                names=names,
+                title=f"{heading}: {forecast.item_id}" if several else heading,
+            )
+            file = f"fan_chart_{number}.png" if several else "fan_chart.png"
+            path = output if single else output / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            chart.savefig(path)
+            written.append(path)
         if result is not None and not single:
             written += overview([result], output, f"{heading}: the sum")
     for path in written:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,23 +96,16 @@ def load_for(
     Raises
     ------
     DataError
-        Other dimensions than the model's, or in another order.
+        Other dimensions than the model's.
     """
-    from tsdiff.datasets import DataError
+    from tsdiff.estimators.prepare import align_dimensions
 
     freq = table.pop("freq", None) or predictor.facts.freq
     source = load(data, screen, freq=freq, **table)
-    expected = list(predictor.facts.dimension_names)
-    for entry in source.series:
-        names = list(entry.get("dimension_names") or expected)
-        if names != expected and sorted(names) == sorted(expected):
-            raise DataError(
-                f"{source.name} has the dimensions {_listed(names)}, and the model was trained on "
-                f"{_listed(expected)}: bring the columns into that order"
-            )
-    return source
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8])
-    return shown if len(names) <= 8 else f"{shown}, ... ({len(names)})"
+    names = predictor.facts.dimension_names
+    return replace(
+        source,
+        series=align_dimensions(source.series, names),
+        train=align_dimensions(source.train, names),
+        test=align_dimensions(source.test, names),
+    )

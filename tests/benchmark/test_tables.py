@@ -80,6 +80,15 @@ def test_doubt_is_told():
     assert "a difference that other windows may turn round" in markdown(runs(0.0, 0.0))
 
 
+def test_several_commits_are_named():
+    found = [
+        replace(one, machine=replace(one.machine, commit=commit))
+        for one, commit in zip(runs(), ["", *2 * [40 * "a"], *2 * [40 * "b" + "+"]], strict=False)
+    ]
+    assert f"Made at 2 commits: {12 * 'a'}, {12 * 'b'}+." in markdown(found)
+    assert "commits" not in markdown(found[:3])
+
+
 def test_failures_stand_below_the_table():
     text = markdown([*runs(), failed("flow", 3)])
     assert "* flow, seed 3: ValueError: no" in text

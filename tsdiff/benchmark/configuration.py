@@ -22,7 +22,7 @@
     num_members = 5
 
     [models."flow matching".on.exchange_rate]
-    scaling = "last"
+    scaling = "whitened"
     chosen = "of three scalings, the lowest CRPS-sum on the validation windows"
 
 Everything is checked as it is read, estimators are made, and an error names the file, the key and

@@ -1,4 +1,4 @@
-"""The runs of a benchmark, and for each a hash of all that determines its result."""
+"""The runs of a benchmark, and for each a hash of all that determines its result but the code."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ class Record:
     kind
         ``"model"``, or of baselines ``"naive"``, ``"statistical"`` or ``"automatic"``.
     digest
-        Hash of all that determines the result.
+        Hash of all that determines the result but the code, of which it has the versions.
     settings
         As used: ``estimator`` and its ``parameters``, ``num_samples``, ``budget``, ``windows``, and
         for models ``chosen``, how the settings were chosen.

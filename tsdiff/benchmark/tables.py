@@ -22,6 +22,7 @@ from tsdiff.evaluation import Comparison, Evaluation, Score, Significance, compa
 
 __all__ = [
     "Result",
+    "commits",
     "costs_csv",
     "costs_markdown",
     "digits",
@@ -174,7 +175,7 @@ def _section(result: Result, level: int) -> str:
             f"{first.num_windows} windows of {first.prediction_length} steps, {first.target_dim} "
             f"dimensions, {first.num_samples} samples."
         )
-        parts += [_table(result), _legend(result), _verdict(result)]
+        parts += [_table(result), _legend(result), _verdict(result), _origins(result)]
     parts += [_failures(result.failed)] if result.failed else []
     return "\n\n".join(part for part in parts if part)
 
@@ -272,6 +273,18 @@ def _verdict(result: Result) -> str:
         f"The best model by CRPS-sum, {model}, is {100 * share:.1f} % better than the best "
         f"baseline, {baseline}{doubt}."
     )
+
+
+def _origins(result: Result) -> str:
+    """A warning where records were made by different states of the code."""
+    found = commits(result.good)
+    return f"Made at {len(found)} commits: {', '.join(found)}." if len(found) > 1 else ""
+
+
+def commits(records: Iterable[Record]) -> list[str]:
+    """Commits that records were made at, as far as known; a ``+`` where files differed."""
+    known = (r.machine.commit for r in records if r.machine is not None and r.machine.commit)
+    return list(dict.fromkeys(commit[:12] + "+" * commit.endswith("+") for commit in known))
 
 
 def _failures(failed: Sequence[Record]) -> str:

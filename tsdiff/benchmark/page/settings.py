@@ -10,6 +10,7 @@ from typing import Any
 from tsdiff.benchmark.page.groups import Group, Method
 from tsdiff.benchmark.page.markup import Html, element, join
 from tsdiff.benchmark.record import Record
+from tsdiff.benchmark.tables import commits
 
 __all__ = ["configuration_block", "facts", "settings_of_methods"]
 
@@ -122,7 +123,7 @@ def facts(groups: Sequence[Group], records: Sequence[Record]) -> list[tuple[str,
         ("Date", days[0] if days and days[0] == days[-1] else " to ".join(days[:1] + days[-1:])),
         ("Hardware", "; ".join(dict.fromkeys(map(_hardware, machines)))),
         ("Versions", ", ".join(f"{k} {' / '.join(v)}" for k, v in versions.items())),
-        ("Commit", ", ".join(dict.fromkeys(m.commit[:12] for m in machines if m.commit))),
+        ("Commit", ", ".join(commits(records))),
     ]
     return [(name, text) for name, text in lines if text]
 

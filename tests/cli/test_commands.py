@@ -37,6 +37,22 @@ def test_train_keeps_the_held_out_windows_unseen(model: Path) -> None:
     assert record["trained_until"] == {"0": "2024-06-28T00:00:00"}
 
 
+def test_train_holds_out_the_same_days_of_all_series(table: Path, tmp_path: Path) -> None:
+    """What the series that ends later knows of the windows of the other would give them away."""
+    wide = pd.read_csv(table)
+    panel = pd.concat([wide[:160].assign(place="early"), wide.assign(place="late")])
+    panel.to_csv(tmp_path / "panel.csv", index=False)
+    result = call(
+        *("train", tmp_path / "panel.csv", "--item-column", "place", "--hold-out", "4"),
+        *("--prediction-length", "5", "--output", tmp_path / "m", *small()),
+    )
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "m" / "training.json").read_text())
+    # 160 days from 1 January 2024, less 4 windows of 5: the 140th day is 19 May.
+    ends = {"early": "2024-05-19T00:00:00", "late": "2024-05-19T00:00:00"}
+    assert record["trained_until"] == ends
+
+
 def test_train_tells_how_it_went(table: Path, tmp_path: Path) -> None:
     result = call(
         *("train", table, "--prediction-length", "5", "--model", "TimeGrad"),

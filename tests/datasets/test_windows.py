@@ -4,7 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsdiff.datasets import DataError, rolling_windows, split_window, validate_entries
+from tsdiff.datasets import (
+    DataError,
+    cut_before,
+    rolling_windows,
+    split_window,
+    validate_entries,
+)
 
 
 def series(length, item_id, **fields):
@@ -64,3 +70,16 @@ def test_one_step_of_history_is_the_least():
 def test_counts_below_one_are_refused(arguments):
     with pytest.raises(ValueError, match="at least 1, got 0"):
         rolling_windows([series(9, "x")], **arguments)
+
+
+def test_series_of_different_ends_are_cut_at_the_same_step():
+    """The first window of "early" starts on its 28th day, and that of "late" 20 days later."""
+    late = series(40, "late") | {"start": pd.Period("2024-01-11", "D")}
+    new = series(35, "new") | {"start": pd.Period("2024-01-26", "D")}
+    entries = [series(30, "early"), late, new]
+    kept = cut_before(entries, rolling_windows(entries, 1, 3), 1)
+    assert [(one["item_id"], one["target"].shape[1]) for one in kept] == [
+        ("early", 27), ("late", 17), ("new", 2),
+    ]  # fmt: skip
+    newer = new | {"start": pd.Period("2024-01-28", "D")}
+    assert len(cut_before([*entries, newer], rolling_windows(entries, 1, 3), 1)) == 3

@@ -11,7 +11,7 @@ import torch
 
 import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
-from tsdiff.datasets import as_entries, rolling_windows
+from tsdiff.datasets import as_entries, cut_before, rolling_windows
 from tsdiff.estimators import GenerativePredictor, SavedModelError, prepare
 from tsdiff.estimators.lightning_module import MONITOR, _ratio, ensemble_crps_sum
 from tsdiff.estimators.training import CheckpointError, TrainingDivergedError
@@ -87,10 +87,10 @@ def test_data_that_do_not_fit_the_model_are_refused():
 def test_training_stops_before_the_first_validation_step():
     data = [entry(random_walk(200))]
     validation = rolling_windows(data, 4, 3)
-    kept = prepare.cut_before(data, validation, 4)
+    kept = cut_before(data, validation, 4)
     assert kept[0]["target"].shape[1] == 200 - 3 * 4
     with pytest.raises(tsdiff.DataError, match="no training data are left"):
-        prepare.cut_before(data, rolling_windows(data, 4, 49), 4)
+        cut_before(data, rolling_windows(data, 4, 49), 4)
 
 
 def test_what_comes_after_the_cut_has_no_influence():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.estimators.small import SMALL, entry, random_walk
+from tsdiff.datasets import cut_before
 from tsdiff.estimators import FlowMatchingEstimator, SavedModelError, prepare
 from tsdiff.estimators.model import DataFacts
 from tsdiff.random import seeded
@@ -23,7 +24,7 @@ def test_training_ends_where_validation_begins(freq: str) -> None:
         warnings.simplefilter("ignore", FutureWarning)
         entries = [entry(random_walk(100), freq), entry(random_walk(70), freq)]
         validation = prepare.hold_out([entry(random_walk(100), freq)], 4, 3)
-        kept = prepare.cut_before(entries, validation, 4)
+        kept = cut_before(entries, validation, 4)
     assert [one["target"].shape[1] for one in kept] == [100 - 3 * 4, 70]
 
 

@@ -72,20 +72,29 @@ def test_backtest_rolls_over_the_end(make_entry):
     assert evaluation.num_windows == 3
 
 
+class SpyEstimator(Estimator):
+    prediction_length = 5
+
+    def train(self, training_data, validation_data=None):
+        self.training = training_data
+        return Spy()
+
+
 def test_backtest_trains_an_estimator_before_the_first_window(make_entry):
-    class SpyEstimator(Estimator):
-        prediction_length = 5
-
-        def train(self, training_data, validation_data=None):
-            self.training = training_data
-            return Spy()
-
     estimator = SpyEstimator()
     entry = make_entry(length=60, feat_dynamic_real=np.ones((1, 60)))
     evaluation = backtest(estimator, [entry], num_windows=4)
     assert estimator.training[0]["target"].shape == (3, 40)
     assert estimator.training[0]["feat_dynamic_real"].shape == (1, 40)
     assert evaluation.name == "SpyEstimator"
+
+
+def test_backtest_trains_no_series_beyond_the_first_window_of_any(make_entry):
+    estimator = SpyEstimator()
+    early, late = make_entry(length=60), make_entry(length=160)
+    evaluation = backtest(estimator, [early, late], num_windows=4)
+    assert [len(entry["target"].T) for entry in estimator.training] == [40, 40]
+    assert evaluation.num_windows == 8
 
 
 def test_what_is_no_predictor_is_named(make_entry):

@@ -162,12 +162,11 @@ def _kept(source: sources.Source, estimator: GenerativeEstimator, hold_out: int)
             f"is for files: {source.name} has test windows of its own, which training never sees",
             param_hint="--hold-out",
         )
-    from tsdiff.datasets import rolling_windows, truncate
+    from tsdiff.datasets import cut_before, rolling_windows
 
     horizon = estimator.prediction_length
-    rolling_windows(source.series, horizon, hold_out)  # refuses series that are too short
-    unseen = hold_out * horizon
-    train = [truncate(entry, entry["target"].shape[1] - unseen) for entry in source.series]
+    windows = rolling_windows(source.series, horizon, hold_out)
+    train = cut_before(source.series, windows, horizon)
     return sources.Source(source.name, source.series, train, [], None)
 
 

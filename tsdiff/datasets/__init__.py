@@ -20,7 +20,7 @@ from tsdiff.datasets.synthetic import (
     seasonal_var_law,
     spiral,
 )
-from tsdiff.datasets.windows import rolling_windows, split_window, truncate
+from tsdiff.datasets.windows import cut_before, rolling_windows, split_window, truncate
 
 __all__ = [
     "POINT_CLOUDS",
@@ -36,6 +36,7 @@ __all__ = [
     "as_entries",
     "checkerboard",
     "crps_gaussian",
+    "cut_before",
     "entry_to_frame",
     "fetch",
     "from_frame",

@@ -10,10 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
+from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.entries import DataEntry, DataError, validate_entries
 
-__all__ = ["DataEntry", "rolling_windows", "split_window", "truncate", "validate_entries"]
+__all__ = [
+    "DataEntry",
+    "cut_before",
+    "first_step",
+    "rolling_windows",
+    "split_window",
+    "truncate",
+    "validate_entries",
+]
 
 
 def truncate(entry: DataEntry, length: int, *, keep_future: int = 0) -> DataEntry:
@@ -121,3 +131,52 @@ def split_window(entry: DataEntry, prediction_length: int) -> tuple[DataEntry, n
             "forecast steps"
         )
     return truncate(entry, length, keep_future=prediction_length), target[..., length:]
+
+
+@business_day_periods()
+def first_step(window: DataEntry, prediction_length: int) -> pd.Period:
+    """The first step of a window that is forecast."""
+    return window["start"] + (np.shape(window["target"])[-1] - prediction_length)
+
+
+@business_day_periods()
+def cut_before(
+    entries: Sequence[DataEntry], windows: Sequence[DataEntry], prediction_length: int
+) -> list[DataEntry]:
+    """All series up to the first step that any window forecasts, so that none leaks.
+
+    Series that end at different times are cut at the same one: what one of them knows of later
+    steps, the others' truth depends on, too.
+
+    Parameters
+    ----------
+    entries
+        Entries of one frequency, with targets ``[D, time]`` or ``[time]``.
+    windows
+        Entries whose last ``prediction_length`` steps are forecast; where there are none, nothing
+        is cut.
+    prediction_length
+        Steps to forecast. Series that keep no more than these are left out.
+
+    Raises
+    ------
+    DataError
+        If nothing is left to train on.
+    """
+    if not windows:
+        return list(entries)
+    cutoff = min(first_step(window, prediction_length) for window in windows)
+    lengths = [np.shape(entry["target"])[-1] for entry in entries]
+    kept = []
+    for entry, length in zip(entries, lengths, strict=True):
+        # pandas counts half-hours in minutes.
+        before = min(length, (cutoff - entry["start"]).n // cutoff.freq.n)
+        if before > prediction_length:
+            kept.append(truncate(entry, before))
+    if not kept:
+        raise DataError(
+            f"no training data are left before the windows held out, which start at {cutoff}: the "
+            f"longest series has {max(lengths)} steps. Give more history, fewer windows (for "
+            "validation num_validation_windows, 0 for none), or a shorter horizon"
+        )
+    return kept

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from gluonts.model.estimator import Estimator
 
-from tsdiff.datasets import DataError, as_entries
+from tsdiff.datasets import DataError, as_entries, cut_before
 from tsdiff.decoders import Decoder
 from tsdiff.estimators import checks, prepare
 from tsdiff.estimators.calibration import calibrate
@@ -337,7 +337,7 @@ class GenerativeEstimator(Estimator):
             held_out = prepare.hold_out(entries, horizon, self.num_validation_windows)
         else:
             held_out = prepare.align_dimensions(as_entries(validation_data, self.freq), names)
-        return held_out, prepare.cut_before(entries, held_out, horizon)
+        return held_out, cut_before(entries, held_out, horizon)
 
     def _session(
         self,

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 
 from tsdiff.datasets import DataError, rolling_windows
-from tsdiff.datasets.businessdays import business_day_periods
-from tsdiff.datasets.windows import truncate
 from tsdiff.estimators.horizon import HorizonModel
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.random import seeded
@@ -189,37 +187,6 @@ def hold_out(
             return rolling_windows(entries, horizon, min(_MOST_WINDOWS, room // horizon))
     stride = (room - horizon) // (_FEWEST_WINDOWS - 1)
     return rolling_windows(entries, horizon, _FEWEST_WINDOWS, stride) if stride > 0 else []
-
-
-@business_day_periods()
-def cut_before(
-    entries: list[dict[str, Any]], validation: list[dict[str, Any]], horizon: int
-) -> list[dict[str, Any]]:
-    """The entries up to the first step that validation forecasts, so that none leaks.
-
-    Raises
-    ------
-    DataError
-        If nothing is left to train on.
-    """
-    if not validation:
-        return entries
-    cutoff = min(entry["start"] + (entry["target"].shape[1] - horizon) for entry in validation)
-    kept = []
-    for entry in entries:
-        length = entry["target"].shape[1]
-        # pandas counts half-hours in minutes.
-        before = min(length, (cutoff - entry["start"]).n // cutoff.freq.n)
-        if before > horizon:
-            kept.append(truncate(entry, before))
-    if not kept:
-        longest = max(entry["target"].shape[1] for entry in entries)
-        raise DataError(
-            f"no training data are left before the validation windows, which start at {cutoff}: "
-            f"the longest series has {longest} steps. Give more history, fewer validation "
-            "windows (num_validation_windows, 0 for none), or a shorter horizon"
-        )
-    return kept
 
 
 def validation_set(entries: list[dict[str, Any]], model: ForecastModel) -> ValidationSet:

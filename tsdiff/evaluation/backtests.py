@@ -22,7 +22,7 @@ from gluonts.model.predictor import Predictor
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.entries import DataEntry
 from tsdiff.datasets.frames import as_entries
-from tsdiff.datasets.windows import rolling_windows, split_window, truncate
+from tsdiff.datasets.windows import cut_before, rolling_windows, split_window
 from tsdiff.evaluation.scores import Evaluation, score_windows
 
 __all__ = ["backtest", "evaluate", "score_forecasts"]
@@ -185,7 +185,8 @@ def backtest(
     Parameters
     ----------
     model
-        A predictor, or an estimator: it is trained once, on what lies before the first window.
+        A predictor, or an estimator: it is trained once, on what of all series lies before the
+        first window of any.
     entries
         Whole series, or a DataFrame.
     num_windows
@@ -206,7 +207,8 @@ def backtest(
     TypeError
         The model is neither predictor nor estimator.
     ValueError
-        Series too short for the windows, or another ``prediction_length`` than the model's.
+        Series too short for the windows, nothing before them to train an estimator on, or another
+        ``prediction_length`` than the model's.
     """
     if not isinstance(model, (Predictor, Estimator)):
         raise TypeError(_not_a_predictor(model))
@@ -223,8 +225,7 @@ def backtest(
     entries = entries_of(entries)
     windows = rolling_windows(entries, length, num_windows, stride)  # type: ignore[arg-type]
     if isinstance(model, Estimator):
-        reach = length + (num_windows - 1) * (length if stride is None else stride)
-        training = [truncate(entry, np.shape(entry["target"])[-1] - reach) for entry in entries]
+        training = cut_before(entries, windows, length)
         estimator, model = model, model.train(training)
         evaluate_kwargs.setdefault("name", getattr(model, "name", type(estimator).__name__))
     return evaluate(model, windows, **evaluate_kwargs)

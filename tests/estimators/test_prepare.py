@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from tests.estimators.small import SMALL, entry, random_walk
-from tsdiff.datasets import cut_before
+from tsdiff.datasets import DataError, cut_before
 from tsdiff.estimators import FlowMatchingEstimator, SavedModelError, prepare
 from tsdiff.estimators.model import DataFacts
 from tsdiff.random import seeded
@@ -26,6 +27,37 @@ def test_training_ends_where_validation_begins(freq: str) -> None:
         validation = prepare.hold_out([entry(random_walk(100), freq)], 4, 3)
         kept = cut_before(entries, validation, 4)
     assert [one["target"].shape[1] for one in kept] == [100 - 3 * 4, 70]
+
+
+def _series(length: int, end: int = 1000) -> dict:
+    """Days that end so many days after a date."""
+    return entry(np.zeros((1, length))) | {"start": pd.Period("2020-01-01", "D") + end - length}
+
+
+@pytest.mark.parametrize("num_windows", [None, 3])
+@pytest.mark.parametrize("odd", [_series(20), _series(300, end=400), _series(20, end=1001)])
+def test_one_series_that_is_short_or_ended_leaves_the_others_their_windows(
+    num_windows: int | None, odd: dict
+) -> None:
+    """Three windows or more of each of the nine, and all before them to train on."""
+    entries = [*(_series(1000) for _ in range(9)), odd]
+    held_out = prepare.hold_out(entries, 24, num_windows)
+    assert {window["target"].shape[1] for window in held_out} >= {1000, 1000 - 24, 1000 - 48}
+    assert len(held_out) >= 27
+    kept = [one["target"].shape[1] for one in cut_before(entries, held_out, 24)]
+    assert min(kept[:9]) >= 1000 - 4 * 24
+    assert kept[9:] == ([300] if odd["target"].shape[1] == 300 else [])
+
+
+def test_a_series_that_ends_a_little_earlier_has_the_windows_that_are_late_enough() -> None:
+    held_out = prepare.hold_out([_series(1000), _series(995, end=995)], 24, 3)
+    assert [window["target"].shape[1] for window in held_out] == [952, 976, 971, 1000, 995]
+
+
+def test_windows_that_no_series_has_room_for_are_refused() -> None:
+    with pytest.raises(DataError, match="has 60 steps: 3 windows of 24 steps"):
+        prepare.hold_out([_series(60), _series(20)], 24, 3)
+    assert prepare.hold_out([_series(60), _series(20)], 24, None) == []
 
 
 @pytest.mark.parametrize(

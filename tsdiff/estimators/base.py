@@ -118,6 +118,7 @@ class GenerativeEstimator(Estimator):
         Rolling windows held out at the end of the training data when none are given; None
         holds out a tenth of the data, more if they are short, and leaves the model untrained,
         with a warning, if there is no room at all. 0 trains on everything for ``max_epochs``.
+        Series that are too short, or end before those windows, have none and are trained on.
     num_validation_samples
         Samples per validation window.
     calibrate

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from tsdiff.datasets import DataError, rolling_windows
+from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.datasets.windows import first_step
 from tsdiff.estimators.horizon import HorizonModel
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.random import seeded
@@ -32,8 +34,8 @@ from tsdiff.transforms import (
 )
 from tsdiff.transforms.lags import same_frequency
 
-# Held out for validation when nothing else is said: a tenth of the shortest series, or more if
-# that has no room for three windows.
+# Held out for validation when nothing else is said: a tenth of the shortest series that has room
+# for three windows, or more if a tenth has none.
 _HOLDOUTS = (0.1, 0.2, 0.34)
 _FEWEST_WINDOWS, _MOST_WINDOWS = 3, 20
 # Pseudo-counts that are tried, as shares of the context length.
@@ -170,23 +172,43 @@ def gather_facts(
     )
 
 
+@business_day_periods()
 def hold_out(
     entries: list[dict[str, Any]], horizon: int, num_windows: int | None
 ) -> list[dict[str, Any]]:
     """Rolling validation windows at the end of the training data; empty if there's no room.
 
     By default as many windows as fit into a tenth of the shortest series, at most twenty; of
-    short series, three windows that overlap, in up to a third of the data.
+    short series, three windows that overlap, in up to a third of the data. Series without room for
+    these windows have none. Nor are there any before the first one of the series that ends last:
+    training stops there, and a series that ended long ago would take the latest data from it.
     """
-    if num_windows is not None:
-        return rolling_windows(entries, horizon, num_windows) if num_windows else []
-    shortest = min(entry["target"].shape[1] for entry in entries)
+    if num_windows == 0:
+        return []
+    lengths = sorted({entry["target"].shape[1] for entry in entries})
+    if num_windows is None:
+        plans = ((length, *_windows_in(length, horizon)) for length in lengths)
+        fewest, count, stride = next((plan for plan in plans if plan[1]), (0, 0, 0))
+        if not count:
+            return []
+    else:
+        fewest, count, stride = num_windows * horizon + 1, num_windows, horizon
+    long = [entry for entry in entries if entry["target"].shape[1] >= fewest]
+    # Without any of them, all are refused, and told what they need.
+    windows = rolling_windows(long or entries, horizon, count, stride)
+    first_steps = [first_step(window, horizon) for window in windows]
+    cutoff = max(first_steps) - (count - 1) * stride
+    return [window for window, first in zip(windows, first_steps, strict=True) if first >= cutoff]
+
+
+def _windows_in(length: int, horizon: int) -> tuple[int, int]:
+    """How many windows a series of a length has room for, and their stride; zeros if none."""
     for share in _HOLDOUTS:
-        room = int(share * shortest)
+        room = int(share * length)
         if room >= _FEWEST_WINDOWS * horizon:
-            return rolling_windows(entries, horizon, min(_MOST_WINDOWS, room // horizon))
+            return min(_MOST_WINDOWS, room // horizon), horizon
     stride = (room - horizon) // (_FEWEST_WINDOWS - 1)
-    return rolling_windows(entries, horizon, _FEWEST_WINDOWS, stride) if stride > 0 else []
+    return (_FEWEST_WINDOWS, stride) if stride > 0 else (0, 0)
 
 
 def validation_set(entries: list[dict[str, Any]], model: ForecastModel) -> ValidationSet:

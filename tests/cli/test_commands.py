@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 from rich.console import Console
 
 from tests.cli.conftest import call, small
+from tsdiff.cli import sources
 from tsdiff.cli.evaluate import readable
 from tsdiff.cli.screen import Screen
 from tsdiff.cli.train import summary
@@ -170,6 +172,14 @@ def test_evaluate_scores_the_model_beside_the_baselines(
     assert len(content["evaluations"]) == 4
     assert content["evaluations"][0]["num_windows"] == 4
     assert "| flow matching |" in (tmp_path / "scores.md").read_text()
+
+
+def test_a_data_set_has_no_more_windows_than_its_own() -> None:
+    source = sources.load("seasonal_var", Screen(quiet=True))
+    assert source.prediction_length is not None
+    assert len(source.windows(source.prediction_length, 5)) == 5
+    with pytest.raises(typer.BadParameter, match=f"is 99, and seasonal_var has {len(source.test)}"):
+        source.windows(source.prediction_length, 99)
 
 
 def test_evaluate_adds_statistical_baselines(model: Path, table: Path) -> None:

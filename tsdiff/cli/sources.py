@@ -33,10 +33,24 @@ class Source:
     prediction_length: int | None
 
     def windows(self, prediction_length: int, num_windows: int | None) -> list[DataEntry]:
-        """Windows to score: the data set's own, or rolling ones at the end of the series."""
+        """Windows to score: the data set's own, or rolling ones at the end of the series.
+
+        Raises
+        ------
+        typer.BadParameter
+            More windows than a data set of the catalog has: training has seen what is before them.
+        DataError
+            Series too short for the windows.
+        """
         from tsdiff.datasets import rolling_windows
 
         if prediction_length == self.prediction_length:
+            if num_windows is not None and num_windows > len(self.test):
+                raise typer.BadParameter(
+                    f"is {num_windows}, and {self.name} has {len(self.test)} test windows: ask for "
+                    "no more than these",
+                    param_hint="--num-windows",
+                )
             return self.test[-(num_windows or len(self.test)) :]
         if num_windows is None and self.prediction_length is not None:
             num_windows = max(1, len(self.test) * self.prediction_length // prediction_length)

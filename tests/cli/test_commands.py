@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from tests.cli.conftest import call, small
-from tsdiff.cli import sources
+from tsdiff.cli import models, sources
 from tsdiff.cli.evaluate import readable
 from tsdiff.cli.screen import Screen
 from tsdiff.cli.train import summary
@@ -209,6 +209,13 @@ def test_evaluate_warns_of_windows_that_were_trained_on(model: Path, table: Path
     assert "random walk" not in result.stdout
     assert "looks better than it is" in result.stderr
     assert "up to 2024-06-28, and the windows start on 2024-06-24" in result.stderr
+
+
+def test_other_data_than_those_trained_on_raise_no_doubt(model: Path, table: Path) -> None:
+    source = sources.load(str(table), Screen(quiet=True))
+    windows = source.windows(5, 5)
+    assert models.seen_in_training(model, "walks.csv", windows, 5) is not None
+    assert models.seen_in_training(model, "others.csv", windows, 5) is None
 
 
 @pytest.mark.parametrize(("output", "pictures"), [

@@ -97,7 +97,7 @@ def evaluate(
         predictor = models.load(model)
         source = sources.load_for(predictor, data, screen, **table)
         windows = source.windows(predictor.prediction_length, num_windows)
-    doubt = models.seen_in_training(model, windows, predictor.prediction_length)
+    doubt = models.seen_in_training(model, source.name, windows, predictor.prediction_length)
     comparison = scores(
         predictor,
         windows,

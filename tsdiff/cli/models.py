@@ -88,13 +88,28 @@ def write_record(folder: Path, data: str, entries: Sequence[DataEntry]) -> None:
     (folder / RECORD).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def seen_in_training(folder: Path, windows: Iterable[DataEntry], horizon: int) -> str | None:
-    """A sentence of warning if the model has seen what it is to forecast, else None."""
+def seen_in_training(
+    folder: Path, data: str, windows: Iterable[DataEntry], horizon: int
+) -> str | None:
+    """A sentence of warning if the model has seen what it is to forecast, else None.
+
+    Parameters
+    ----------
+    folder
+        The model's.
+    data
+        Name of the windows' data set or file. Of another than the one trained on nothing is said:
+        series of a file without names are all called the same.
+    windows
+        Entries whose last ``horizon`` steps are forecast.
+    """
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        data, ends = record["data"], record["trained_until"]
+        trained, ends = record["data"], record["trained_until"]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not trained from here: nothing is known
+    if trained != data:
+        return None
     for window in windows:
         end = ends.get(str(window.get("item_id")))
         first = _time(window, window["target"].shape[1] - horizon)

@@ -91,7 +91,7 @@ def plot(
         entries, result = source.series, None
     else:
         windows = source.windows(predictor.prediction_length, num_windows)
-        doubt = models.seen_in_training(model, windows, predictor.prediction_length)
+        doubt = models.seen_in_training(model, source.name, windows, predictor.prediction_length)
         if doubt:
             screen.warning(doubt)
         comparison = evaluate.scores(

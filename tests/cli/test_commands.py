@@ -66,6 +66,17 @@ def test_train_tells_how_it_went(table: Path, tmp_path: Path) -> None:
     assert result.stdout == ""
 
 
+def test_train_tells_what_it_is_warned_of(table: Path, tmp_path: Path) -> None:
+    """Once, whatever the number of members."""
+    pd.read_csv(table)[:14].to_csv(tmp_path / "short.csv", index=False)
+    result = call(
+        *("-q", "train", tmp_path / "short.csv", "--prediction-length", "5", "--members", "2"),
+        *("--output", tmp_path / "m", *small()),
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("warning: the data are too short to hold out") == 1
+
+
 def test_several_models_are_trained_as_one(table: Path, tmp_path: Path) -> None:
     command = ["train", table, "--prediction-length", "5", "--members", "2", *small()]
     result = call(*command, "--output", tmp_path / "m")

@@ -6,6 +6,7 @@ import pytest
 
 from tsdiff.datasets import (
     DataError,
+    DataWarning,
     cut_before,
     rolling_windows,
     split_window,
@@ -82,4 +83,5 @@ def test_series_of_different_ends_are_cut_at_the_same_step():
         ("early", 27), ("late", 17), ("new", 2),
     ]  # fmt: skip
     newer = new | {"start": pd.Period("2024-01-28", "D")}
-    assert len(cut_before([*entries, newer], rolling_windows(entries, 1, 3), 1)) == 3
+    with pytest.warns(DataWarning, match="1 of 4 series have no more than 1 steps before"):
+        assert len(cut_before([*entries, newer], rolling_windows(entries, 1, 3), 1)) == 3

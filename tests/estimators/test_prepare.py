@@ -34,6 +34,7 @@ def _series(length: int, end: int = 1000) -> dict:
     return entry(np.zeros((1, length))) | {"start": pd.Period("2020-01-01", "D") + end - length}
 
 
+@pytest.mark.filterwarnings("ignore::tsdiff.datasets.DataWarning")
 @pytest.mark.parametrize("num_windows", [None, 3])
 @pytest.mark.parametrize("odd", [_series(20), _series(300, end=400), _series(20, end=1001)])
 def test_one_series_that_is_short_or_ended_leaves_the_others_their_windows(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import shutil
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,7 +118,8 @@ def train(
             f"is needed: {source.name} doesn't say how many steps to forecast",
             param_hint="--prediction-length",
         )
-    kept = _kept(source, estimator, hold_out)
+    with _telling(screen):
+        kept = _kept(source, estimator, hold_out)
     fit(estimator, kept, output, screen, checkpoint_dir, resume, members)
 
 
@@ -142,15 +147,28 @@ def fit(
         f"Training {trained.title()} on {source.name}: {dims} × {steps} values, "
         f"at most {estimator.max_epochs} epochs of {estimator.num_batches_per_epoch} updates"
     )
-    predictor = trained.fit(source.train, checkpoint_dir=checkpoints, progress=screen.progress)
+    with _telling(screen):
+        predictor = trained.fit(source.train, checkpoint_dir=checkpoints, progress=screen.progress)
     predictor.save(output)
     models.write_record(output, source.name, source.train)
     if checkpoint_dir is None:
-        shutil.rmtree(checkpoints)
+        forget_checkpoints(output)
     for member in predictor.members:
         screen.note(summary(member))
     screen.note(f"Saved to {output}")
     return predictor
+
+
+@contextlib.contextmanager
+def _telling(screen: Screen) -> Iterator[None]:
+    """Print what is wrong with the data, once for all members of an ensemble."""
+    from tsdiff.datasets import DataWarning
+
+    tell = functools.cache(screen.warning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DataWarning)
+        warnings.showwarning = lambda message, *_, **__: tell(str(message))
+        yield
 
 
 def _kept(source: sources.Source, estimator: GenerativeEstimator, hold_out: int) -> sources.Source:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from tsdiff.datasets.benchmark import BenchmarkDataset, DatasetMetadata, get_dataset
 from tsdiff.datasets.catalog import DatasetInfo, UnknownDatasetError, get_info, list_datasets
 from tsdiff.datasets.download import DownloadError, VerificationError, fetch
-from tsdiff.datasets.entries import DataEntry, DataError, validate_entries
+from tsdiff.datasets.entries import DataEntry, DataError, DataWarning, validate_entries
 from tsdiff.datasets.frames import as_entries, entry_to_frame, from_frame, read_series, to_frame
 from tsdiff.datasets.synthetic import (
     POINT_CLOUDS,
@@ -27,6 +27,7 @@ __all__ = [
     "BenchmarkDataset",
     "DataEntry",
     "DataError",
+    "DataWarning",
     "DatasetInfo",
     "DatasetMetadata",
     "DownloadError",

@@ -25,6 +25,10 @@ class DataError(ValueError):
     """Data that cannot be used as they are; the message says what to mend."""
 
 
+class DataWarning(UserWarning):
+    """Data that can be used, but not for all that they seem made for."""
+
+
 @business_day_periods()
 def validate_entries(entries: Iterable[Mapping[str, Any]]) -> list[DataEntry]:
     """Check a data set and return normalised copies of its entries; the input stays untouched.

@@ -7,13 +7,14 @@ ones to forecast, what stands before them is what the forecaster may see.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from tsdiff.datasets.businessdays import business_day_periods
-from tsdiff.datasets.entries import DataEntry, DataError, validate_entries
+from tsdiff.datasets.entries import DataEntry, DataError, DataWarning, validate_entries
 
 __all__ = [
     "DataEntry",
@@ -134,8 +135,8 @@ def split_window(entry: DataEntry, prediction_length: int) -> tuple[DataEntry, n
 
 
 @business_day_periods()
-def first_step(window: DataEntry, prediction_length: int) -> pd.Period:
-    """The first step of a window that is forecast."""
+def first_step(window: DataEntry, prediction_length: int) -> Any:
+    """The first step of a window that is forecast, a :class:`pandas.Period`."""
     return window["start"] + (np.shape(window["target"])[-1] - prediction_length)
 
 
@@ -162,6 +163,11 @@ def cut_before(
     ------
     DataError
         If nothing is left to train on.
+
+    Warns
+    -----
+    DataWarning
+        If series are left out.
     """
     if not windows:
         return list(entries)
@@ -178,5 +184,13 @@ def cut_before(
             f"no training data are left before the windows held out, which start at {cutoff}: the "
             f"longest series has {max(lengths)} steps. Give more history, fewer windows (for "
             "validation num_validation_windows, 0 for none), or a shorter horizon"
+        )
+    if len(kept) < len(entries):
+        warnings.warn(
+            f"{len(entries) - len(kept)} of {len(entries)} series have no more than "
+            f"{prediction_length} steps before the windows held out, which start at {cutoff}, and "
+            "are not trained on",
+            DataWarning,
+            stacklevel=3,
         )
     return kept

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from gluonts.model.estimator import Estimator
 
-from tsdiff.datasets import DataError, as_entries, cut_before
+from tsdiff.datasets import DataError, DataWarning, as_entries, cut_before
 from tsdiff.decoders import Decoder
 from tsdiff.estimators import checks, prepare
 from tsdiff.estimators.calibration import calibrate
@@ -252,6 +252,12 @@ class GenerativeEstimator(Estimator):
             If ``checkpoint_dir`` holds a run with other settings or other data.
         TrainingDivergedError
             If the loss becomes NaN or infinite.
+
+        Warns
+        -----
+        DataWarning
+            If there is no room for validation windows, some series have nothing before them, or
+            series are of very different sizes.
         """
         checks.check_parameters(self)
         entries = as_entries(data, self.freq)
@@ -272,11 +278,12 @@ class GenerativeEstimator(Estimator):
         )
         checks.check_compatible(held_out, facts, needed=self.prediction_length + 1)
         checks.check_lengths(self, kept)
+        checks.warn_of_sizes(series, facts)
         model = self.build_model(facts)
         sampler = WindowSampler(series, model.past_length, self.prediction_length)
         prepare.fit_statistics(model, series, sampler, self.seed)
         if not held_out and self.num_validation_windows is None:
-            warnings.warn(_NO_VALIDATION.format(self.title()), stacklevel=2)
+            warnings.warn(_NO_VALIDATION.format(self.title()), DataWarning, stacklevel=2)
             return self._predictor(model, [])
         predictor = self._session(model, sampler, held_out, checkpoint_dir, progress)
         if isinstance(model, HorizonModel) and held_out:

@@ -158,6 +158,13 @@ def test_other_frequencies(freq):
     assert np.isfinite(predictor.predict(table, quantiles=[0.5])["0.5"]).all()
 
 
+@pytest.mark.parametrize("freq", ["D", "Q"])
+def test_no_room_for_a_single_forecast_is_refused(freq):
+    options = {"prediction_length": 4, "num_validation_windows": 0}
+    with pytest.raises(tsdiff.DataError, match=r"65 steps of .* longest series has 60 .*'autoreg"):
+        make(**options).fit([entry(random_walk(60), freq)], progress=False)
+
+
 def test_distilled_and_preferring(trained):
     data = [hourly(LOAD)]
     options = {"max_epochs": 1, "num_batches_per_epoch": 2, "batch_size": 4, "progress": False}

@@ -362,6 +362,15 @@ def test_gaps_are_neither_learned_nor_fatal():
                if name not in ("lowest", "regressor_std", "spread_size"))  # fmt: skip
 
 
+def test_a_series_without_an_origin_stands_beside_one_that_has_some():
+    several = [hourly(days(60)), hourly(days(8, seed=1))]
+    features = [torch.from_numpy(one.features) for one in several]
+    profile = ProfileForecast(HOUR, HORIZON, 3, features[0].shape[1])
+    assert len(several[1]) < profile.plan.memory + HORIZON
+    fit_profile(profile, several, features, [0])
+    assert (profile.spread[0] != 1.0).all()
+
+
 def test_constant_series_stay_where_they_are():
     series = hourly(np.full((2, 24 * 100), 7.0))
     plan = choose_plan([series], HORIZON, "h")

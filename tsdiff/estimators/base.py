@@ -277,7 +277,7 @@ class GenerativeEstimator(Estimator):
             decoding=self.decoding,
         )
         checks.check_compatible(held_out, facts, needed=self.prediction_length + 1)
-        checks.check_lengths(self, kept)
+        checks.check_lengths(self, kept, facts)
         checks.warn_of_sizes(series, facts)
         model = self.build_model(facts)
         sampler = WindowSampler(series, model.past_length, self.prediction_length)

@@ -114,8 +114,14 @@ def check_quantiles(quantiles: Any) -> None:
         )
 
 
-def check_lengths(estimator: GenerativeEstimator, entries: Sequence[dict[str, Any]]) -> None:
-    """Raise a DataError if a lag or context that was asked for is longer than all the data."""
+def check_lengths(
+    estimator: GenerativeEstimator, entries: Sequence[dict[str, Any]], facts: DataFacts
+) -> None:
+    """Raise a DataError if all training data are too short.
+
+    For a lag or context that was asked for, or for a single forecast of the whole horizon whose
+    errors could tell how large errors are.
+    """
     longest = max(entry["target"].shape[1] for entry in entries)
     asked = {
         "context_length": estimator.context_length or 0,
@@ -127,6 +133,14 @@ def check_lengths(estimator: GenerativeEstimator, entries: Sequence[dict[str, An
                 f"{name} is {value}, and the longest series has {longest} steps to train on: "
                 "choose less, or None to choose by frequency"
             )
+    needed = 0 if facts.plan is None else facts.plan.memory + facts.prediction_length
+    if longest < needed:
+        raise DataError(
+            f"decoding='horizon' learns how large errors are from forecasts of {needed} steps of "
+            f"training data, {facts.prediction_length} of them ahead, and the longest series has "
+            f"{longest} steps to train on, validation windows apart. Give more history, or take "
+            "decoding='autoregressive'"
+        )
 
 
 def warn_of_sizes(series: Sequence[Series], facts: DataFacts) -> None:

@@ -137,7 +137,8 @@ def _origins(
     memory, horizon = profile.plan.memory, profile.horizon
     tensors = []
     for one, known in zip(series, features, strict=True):
-        first = torch.arange(memory, len(one) - horizon + 1)
+        # A series without room for an origin has none, and stands beside those that do.
+        first = torch.arange(memory, max(memory, len(one) - horizon + 1))
         phase = profile.phase_of(known[first]) if len(first) else first
         observed = torch.from_numpy(one.observed)
         tensors.append((torch.from_numpy(one.target), observed, known, first, phase))

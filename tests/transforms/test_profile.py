@@ -269,6 +269,16 @@ def test_quantiles_are_the_data_s_own():
     assert scores.std().item() == pytest.approx(1.0, abs=0.03)
 
 
+def test_an_outage_is_no_lowest_value_and_has_no_say_in_the_scale():
+    target = days(100)
+    first = int(target[1].argmin()) + 1
+    target[1, first : first + 24 * 10] = np.nan
+    profile = fitted(HOUR, hourly(target), phases=[0])
+    assert profile.lowest.isinf().all()
+    np.testing.assert_allclose(profile.centre, np.nanmean(target, 1))
+    np.testing.assert_allclose(profile.size, np.nanstd(target, 1))
+
+
 def test_plans_follow_the_data():
     walk = np.random.default_rng(0).standard_normal((2, 4800)).cumsum(1)
     assert choose_plan([hourly(walk)], HORIZON, "h").season == 1

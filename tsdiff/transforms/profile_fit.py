@@ -64,8 +64,8 @@ def choose_plan(series: Sequence[Series], horizon: int, freq: str) -> Plan:
     steps = len(longest) - horizon
     told_apart = daily or unit == "D"
     phases = season if told_apart and steps >= _FEWEST_ORIGINS * season else 1
-    values = torch.from_numpy(longest.target)
-    bounded = season > 1 and bool(torch.isfinite(_lowest(values)).all())
+    lowest = _lowest(torch.from_numpy(longest.target), torch.from_numpy(longest.observed))
+    bounded = season > 1 and bool(torch.isfinite(lowest).all())
     last = Plan(1, 1, 1, False, False, False)
     plans = [last]
     if season > 1:
@@ -103,10 +103,15 @@ def fit_profile(
         was trained on them.
     """
     values = torch.cat([torch.from_numpy(s.target) for s in series])
-    profile.lowest.copy_(_lowest(values))
+    observed = torch.cat([torch.from_numpy(s.observed) for s in series])
+    profile.lowest.copy_(_lowest(values, observed))
     if not keep_axes:
-        profile.centre.copy_(values.mean(0))
-        profile.size.copy_(_positive(values.std(0, unbiased=False), values))
+        count = observed.sum(0).clamp_min(1.0)
+        profile.centre.copy_((values * observed).sum(0) / count)
+        # With gaps at the mean, the variance of all steps is that of the observed times their share.
+        values = torch.where(observed > 0.0, values, profile.centre)
+        size = values.std(0, unbiased=False) * (len(values) / count).sqrt()
+        profile.size.copy_(_positive(size, values))
         if profile.panel.shape[1] < profile.panel.shape[0]:
             standard = (values - profile.centre) / profile.size
             axes = torch.linalg.eigh(standard.T @ standard).eigenvectors.flip(1)
@@ -433,10 +438,12 @@ def _crps(drawn: Tensor, truth: Tensor) -> Tensor:
     return error - (ordered @ weight) / (count * (count - 1))
 
 
-def _lowest(values: Tensor) -> Tensor:
-    """The least value, where values rest on it, and minus infinity elsewhere, ``[D]``."""
-    least, most = values.amin(0), values.amax(0)
-    resting = (values == least).double().mean(0)
+def _lowest(values: Tensor, observed: Tensor) -> Tensor:
+    """The least value, where observed values rest on it, and minus infinity elsewhere, ``[D]``."""
+    seen = observed > 0.0
+    least = values.where(seen, torch.inf).amin(0)
+    most = values.where(seen, -torch.inf).amax(0)
+    resting = ((values == least) & seen).double().sum(0) / observed.sum(0)
     bounded = (resting >= _RESTING) & (most > least)
     return torch.where(bounded, least, -torch.inf)
 

@@ -303,6 +303,49 @@ def test_kinds_of_origin_repeat_with_the_season(freq):
         assert (np.diff(kinds) % season == 1).all()
 
 
+@pytest.mark.parametrize(("freq", "season"), [("24h", 7), ("7h", 24), ("1440min", 7)])
+def test_a_season_that_is_a_week_is_no_day(freq, season):
+    noise = 0.3 * np.random.default_rng(0).standard_normal((1, 1500))
+    target = np.arange(1500) % season + noise
+    series = load_series([{"target": target, "start": pd.Period("2020-01-03", freq)}], freq, 0)[0]
+    plan = choose_plan([series], 4, freq)
+    assert (plan.season, plan.phases, plan.weekly) == (season, 1, False)
+
+
+def test_what_would_not_fit_into_memory_is_not_made(monkeypatch):
+    """Minutes ahead for a day: kinds of origin aren't told apart, and nothing large is made."""
+    series = load_series(
+        [{"target": np.zeros((1, 60 * 1440)), "start": pd.Period("2020-01-03", "min")}], "min", 0
+    )[0]
+    tried = []
+    monkeypatch.setattr(profile_fit, "_judge", lambda plan, *_: tried.append(plan))
+    choose_plan([series], 1440, "min")
+    assert 1440 in {plan.season for plan in tried}
+    assert all(plan.phases == 1 for plan in tried)
+    large = Plan(1440, 1, 1440, True, False, False)
+    monkeypatch.undo()
+    monkeypatch.setattr(profile_fit, "ProfileForecast", _Refused)
+    assert profile_fit._judge(large, series, 1440) is None
+
+
+class _Refused(ProfileForecast):
+    """Has sizes, and must not be made."""
+
+    def __init__(self, *_):
+        raise AssertionError("made before its size was looked at")
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+@pytest.mark.parametrize("bounded", [False, True])
+def test_sizes_are_told_in_advance(corrected, bounded):
+    plan = replace(HOUR, corrected=corrected, bounded=bounded)
+    profile = ProfileForecast(plan, 5, 40, 12)
+    assert ProfileForecast.num_weights(plan, 5, 40, 12) == profile.weight.numel()
+    moments = [profile.time_axes, profile.dimension_axes]
+    moments += [] if profile.knots is None else [profile.knots]
+    assert ProfileForecast.num_moments(plan, 5, 40) == sum(part.numel() for part in moments)
+
+
 def test_days_of_the_week():
     series = hourly(np.zeros((1, 24 * 30)))
     expected = pd.period_range("2020-01-01 12:00", periods=24 * 30, freq="h").dayofweek

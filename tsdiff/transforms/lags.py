@@ -80,6 +80,12 @@ def season_length(freq: str) -> int:
     return next(iter(seasons(freq)), 1)
 
 
+def season_is_day(freq: str) -> bool:
+    """Whether the shortest season is a day, of steps of minutes or hours."""
+    multiple, unit = base_frequency(freq)
+    return unit in ("min", "h") and season_length(freq) * multiple * _SECONDS[unit] == _DAY
+
+
 def default_lags(freq: str) -> tuple[int, ...]:
     """The last three steps and one step per season, as far back as ``1500`` steps.
 

@@ -306,6 +306,19 @@ class ProfileForecast(nn.Module):
         calendar = 7 + 2 + 4 * points if plan.weekly else 0
         return len(plan.lags) * points + (coarse + 2) * axes + 3 * num_features + calendar
 
+    @classmethod
+    def num_weights(cls, plan: Plan, horizon: int, target_dim: int, num_features: int) -> int:
+        """How many weights the regressions of all kinds of origin have, ``P · F · T · A``."""
+        axes = min(target_dim, _LARGEST_PANEL)
+        count = cls.num_regressors(plan, axes, num_features)
+        return plan.phases * count * horizon * axes
+
+    @staticmethod
+    def num_moments(plan: Plan, horizon: int, target_dim: int) -> int:
+        """How many values the axes, and quantiles if any, of all kinds of origin's errors have."""
+        quantiles = horizon * target_dim * len(SCORES) if plan.bounded else 0
+        return plan.phases * (horizon**2 + target_dim**2 + quantiles)
+
     @staticmethod
     def _num_spread_regressors(plan: Plan, num_features: int) -> int:
         """G."""

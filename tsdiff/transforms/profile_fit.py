@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tsdiff.random import seeded
 from tsdiff.transforms.gamma import gamma_regression, held_out_loss
-from tsdiff.transforms.lags import base_frequency, season_length
+from tsdiff.transforms.lags import base_frequency, season_is_day, season_length
 from tsdiff.transforms.linear import limited_to_spread
 from tsdiff.transforms.profile import LARGEST_SCORE, SCORES, Plan, ProfileForecast, to_scores
 from tsdiff.transforms.series import Series
@@ -26,7 +26,9 @@ _PENALTIES = tuple(10.0**power for power in range(-3, 5))
 _INDIFFERENCE = 0.1
 # Origins of a kind below which kinds are not told apart, and nothing is regressed.
 _FEWEST_ORIGINS = 60
-_MOST_WEIGHTS = 2**24
+# Weights of regressions, and values of axes and quantiles, beyond which a plan isn't tried: 128 MiB
+# and 1 GiB.
+_MOST_WEIGHTS, _MOST_MOMENTS = 2**24, 2**27
 _HELD_OUT = 0.2
 _WORTHWHILE = 0.02
 _RESTING = 0.01
@@ -59,10 +61,9 @@ def choose_plan(series: Sequence[Series], horizon: int, freq: str) -> Plan:
         Their frequency.
     """
     longest = max(series, key=len)
-    season, unit = season_length(freq), base_frequency(freq)[1]
-    daily = unit in ("min", "h") and season > 1
+    season, daily = season_length(freq), season_is_day(freq)
     steps = len(longest) - horizon
-    told_apart = daily or unit == "D"
+    told_apart = daily or base_frequency(freq)[1] == "D"
     phases = season if told_apart and steps >= _FEWEST_ORIGINS * season else 1
     lowest = _lowest(torch.from_numpy(longest.target), torch.from_numpy(longest.observed))
     bounded = season > 1 and bool(torch.isfinite(lowest).all())
@@ -70,6 +71,8 @@ def choose_plan(series: Sequence[Series], horizon: int, freq: str) -> Plan:
     plans = [last]
     if season > 1:
         seasonal = Plan(season, 1, phases, daily, False, bounded)
+        if not _has_room(seasonal, longest, horizon):
+            phases, seasonal = 1, replace(seasonal, phases=1)
         plans = [replace(seasonal, depth=depth) for depth in _DEPTHS] + plans
         if phases > 1:
             corrected = [replace(plan, corrected=True) for plan in plans[: len(_DEPTHS)]]
@@ -80,6 +83,14 @@ def choose_plan(series: Sequence[Series], horizon: int, freq: str) -> Plan:
     best = min(errors, key=errors.__getitem__)
     plain = min((p for p in errors if not p.corrected), key=errors.__getitem__)
     return best if errors[best] < (1.0 - _WORTHWHILE) * errors[plain] else plain
+
+
+def _has_room(plan: Plan, series: Series, horizon: int) -> bool:
+    """Whether what a plan is fitted to such series by is small enough to be held in memory."""
+    dims, num_features = series.target.shape[1], series.features.shape[1]
+    weights = ProfileForecast.num_weights(plan, horizon, dims, num_features)
+    moments = ProfileForecast.num_moments(plan, horizon, dims)
+    return weights <= _MOST_WEIGHTS and moments <= _MOST_MOMENTS
 
 
 def fit_profile(
@@ -397,11 +408,11 @@ def _judge(plan: Plan, series: Series, horizon: int) -> float | None:
     split = int(length * (1.0 - _HELD_OUT))
     if plan.memory + horizon > split or split + horizon > length:
         return None
+    if not _has_room(plan, series, horizon):
+        return None
     dims = series.target.shape[1]
     features = torch.from_numpy(series.features[:length])
     profile = ProfileForecast(plan, horizon, dims, features.shape[1])
-    if profile.weight.numel() > _MOST_WEIGHTS:
-        return None
     stride = max(1, plan.season // 2)
     phases = sorted({0, plan.phases // 2})
     fit_profile(profile, [series.until(split)], [features[:split]], phases)

@@ -158,6 +158,14 @@ def test_other_frequencies(freq):
     assert np.isfinite(predictor.predict(table, quantiles=[0.5])["0.5"]).all()
 
 
+def test_scattered_gaps_leave_nothing_to_learn_from_and_fit_says_so():
+    target = random_walk(250)
+    target[np.random.default_rng(0).random(target.shape) < 0.05] = np.nan
+    options = {"max_epochs": 1, "num_batches_per_epoch": 1, "num_validation_windows": 1}
+    with pytest.warns(UserWarning, match=r"[0-9.]+% of the training windows.*'autoregressive'"):
+        make(**options).fit([entry(target, "M")], progress=False)
+
+
 @pytest.mark.parametrize("freq", ["D", "Q"])
 def test_no_room_for_a_single_forecast_is_refused(freq):
     options = {"prediction_length": 4, "num_validation_windows": 0}

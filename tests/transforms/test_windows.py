@@ -120,6 +120,16 @@ class TestSampler:
         assert window.target.dtype == window.observed.dtype == torch.float64
         assert window.features.dtype == torch.float32
 
+    def test_share_of_windows_whose_future_is_whole(self) -> None:
+        """A gap in one dimension at step 6 is in the future of three windows of eight."""
+        gap = ramp(12)
+        gap["target"][1, 6] = NAN
+        sampler = WindowSampler(load_series([gap, ramp(4)], "D", 0), past_length=3, horizon=3)
+        assert len(sampler) == 8
+        assert sampler.share_whole() == 5 / 8
+        window = sampler.take(torch.arange(8))
+        assert int(window.observed[:, 3:].amin((1, 2)).sum()) == 5
+
     def test_static_covariates_follow_their_series(self) -> None:
         entries = [
             ramp(8, 5000.0 * i, feat_static_real=[i + 0.5], feat_static_cat=[i, 1])

@@ -45,6 +45,14 @@ _NO_VALIDATION = (
     "memorise them: {} is left untrained, which is the simple forecast in closed form. Give more "
     "data or a shorter horizon, or set num_validation_windows=0 to train all the same"
 )
+# Share of whole windows below which training on whole horizons is next to none.
+_FEW_WHOLE = 0.1
+_FEW_ARE_WHOLE = (
+    "{:.1%} of the training windows have a future without a missing value, and decoding='horizon' "
+    "learns from no others: {} stays close to the simple forecast in closed form, which is fitted "
+    "to futures with gaps filled in if fewer than half are whole. Fill the gaps beforehand, or "
+    "take decoding='autoregressive', which masks single values"
+)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -281,6 +289,8 @@ class GenerativeEstimator(Estimator):
         checks.warn_of_sizes(series, facts)
         model = self.build_model(facts)
         sampler = WindowSampler(series, model.past_length, self.prediction_length)
+        if isinstance(model, HorizonModel) and (share := sampler.share_whole()) < _FEW_WHOLE:
+            warnings.warn(_FEW_ARE_WHOLE.format(share, self.title()), stacklevel=2)
         prepare.fit_statistics(model, series, sampler, self.seed)
         if not held_out and self.num_validation_windows is None:
             warnings.warn(_NO_VALIDATION.format(self.title()), DataWarning, stacklevel=2)

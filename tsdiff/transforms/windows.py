@@ -104,7 +104,7 @@ class WindowSampler:
     """
 
     def __init__(self, series: Sequence[Series], past_length: int, horizon: int):
-        self.length = past_length + horizon
+        self.length, self._horizon = past_length + horizon, horizon
         usable = [s for s in series if len(s) > horizon]
         if not usable:
             longest = max((len(s) for s in series), default=0)
@@ -159,6 +159,12 @@ class WindowSampler:
     def __len__(self) -> int:
         """How many different windows there are."""
         return len(self._starts)
+
+    def share_whole(self) -> float:
+        """Share of the windows whose future lacks no value."""
+        whole = functional.pad(self._observed.amin(1).cumsum(0), (1, 0))
+        end = self._starts + self.length
+        return float((whole[end] - whole[end - self._horizon] == self._horizon).double().mean())
 
     def draw(self, batch_size: int, generator: torch.Generator) -> Window:
         """``batch_size`` windows, drawn with replacement."""

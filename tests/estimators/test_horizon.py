@@ -158,6 +158,17 @@ def test_other_frequencies(freq):
     assert np.isfinite(predictor.predict(table, quantiles=[0.5])["0.5"]).all()
 
 
+def test_a_short_or_gappy_history_is_one_of_whole_days(trained):
+    """A value repeated through what is missing would be a day without its shape."""
+    (usual,) = samples_of(trained, [hourly(LOAD)], num_samples=200).mean(1)
+    short = hourly(LOAD[:, -24 * 3 :]) | {"start": hourly(LOAD)["start"] + 24 * 87}
+    gappy = LOAD.copy()
+    gappy[1, -40:-4] = np.nan
+    for data in (short, hourly(gappy)):
+        (found,) = samples_of(trained, [data], num_samples=200).mean(1)
+        assert np.abs(found - usual).max() < 2.5  # the daily shape spans 6
+
+
 def test_scattered_gaps_leave_nothing_to_learn_from_and_fit_says_so():
     target = random_walk(250)
     target[np.random.default_rng(0).random(target.shape) < 0.05] = np.nan

@@ -24,6 +24,7 @@ from tsdiff.transforms import (
     ProfileFrame,
     Series,
     Window,
+    filled_by_season,
     fit_profile,
     history_length,
     lately,
@@ -117,7 +118,8 @@ class HorizonModel(ForecastModel):
         sampler: dict[str, Any],
     ) -> Tensor:
         """The next horizon ``[B · N, T, D]`` of each window."""
-        frame = lately(self.profile, window.target, window.observed, self._features(window))
+        past = self._filled(window.target, window.observed)
+        frame = lately(self.profile, past, window.observed, self._features(window))
         window = window.last(self.past_length)
         context = self._context_of(window, self._features(window), frame)
         context = context.repeat_interleave(num_samples, dim=0)
@@ -193,8 +195,12 @@ class HorizonModel(ForecastModel):
         return events, left, known
 
     def _frame_of(self, window: Window, *, fitted: bool = False) -> ProfileFrame:
-        past = window.target[:, : self.past_length]
+        past = self._filled(*(part[:, : self.past_length] for part in window[:2]))
         return self.profile(past, self._features(window), fitted=fitted)
+
+    def _filled(self, past: Tensor, observed: Tensor) -> Tensor:
+        """A past ``[B, W, D]`` whose gaps, before its start too, repeat seasons next to them."""
+        return filled_by_season(past, observed, self.profile.plan.season, backwards=True)
 
     def _without_future(self, window: Window) -> Window:
         past, plain = self.past_length, window.plain

@@ -109,10 +109,11 @@ class GenerativePredictor(RepresentablePredictor):
         ----------
         dataset
             A GluonTS data set, or a DataFrame as for ``fit``; columns are matched by name. NaN is
-            missing; a series shorter than the context is taken as unobserved before its start,
-            and one that ends in steps without any observation is forecast from the last one on.
-            Give all the history there is: more than the context tells how large errors have been
-            of late (``model.history_length`` steps at most).
+            missing; a series shorter than the context is taken as unobserved before its start
+            (of whole horizons, the closed form takes its seasons as repeated there), and one that
+            ends in steps without any observation is forecast from the last one on. Give all the
+            history there is: more than the context tells how large errors have been of late
+            (``model.history_length`` steps at most).
         num_samples
             Samples per series.
         quantiles

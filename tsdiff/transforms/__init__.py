@@ -3,6 +3,7 @@
 from tsdiff.transforms.calendar import calendar_features, num_calendar_features
 from tsdiff.transforms.choose import LINEAR, choose_coordinates, fit_linear, set_size
 from tsdiff.transforms.coordinates import SCALINGS, Coordinates, Frame
+from tsdiff.transforms.gaps import filled_by_season
 from tsdiff.transforms.inputs import InputLayer
 from tsdiff.transforms.lags import default_context_length, default_lags, season_length
 from tsdiff.transforms.linear import LinearCorrection
@@ -31,6 +32,7 @@ __all__ = [
     "choose_plan",
     "default_context_length",
     "default_lags",
+    "filled_by_season",
     "fit_linear",
     "fit_profile",
     "forecast_windows",

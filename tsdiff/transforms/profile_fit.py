@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tsdiff.random import seeded
 from tsdiff.transforms.gamma import gamma_regression, held_out_loss
+from tsdiff.transforms.gaps import filled_by_season
 from tsdiff.transforms.lags import base_frequency, season_is_day, season_length
 from tsdiff.transforms.linear import limited_to_spread
 from tsdiff.transforms.profile import LARGEST_SCORE, SCORES, Plan, ProfileForecast, to_scores
@@ -113,13 +114,14 @@ def fit_profile(
         Leave scales and axes as they are, so that modes mean what they meant to a network that
         was trained on them.
     """
+    series = [_filled(one, profile.plan) for one in series]
     values = torch.cat([torch.from_numpy(s.target) for s in series])
     observed = torch.cat([torch.from_numpy(s.observed) for s in series])
     profile.lowest.copy_(_lowest(values, observed))
     if not keep_axes:
         count = observed.sum(0).clamp_min(1.0)
         profile.centre.copy_((values * observed).sum(0) / count)
-        # With gaps at the mean, the variance of all steps is that of the observed times their share.
+        # With gaps at the mean, the variance of all is that of what was observed times its share.
         values = torch.where(observed > 0.0, values, profile.centre)
         size = values.std(0, unbiased=False) * (len(values) / count).sqrt()
         profile.size.copy_(_positive(size, values))
@@ -133,6 +135,12 @@ def fit_profile(
             found[phase] = _regress(profile, phase, origins)
     if found:
         _fit_spread(profile, found, keep_axes)
+
+
+def _filled(series: Series, plan: Plan) -> Series:
+    """The series with long gaps filled by a plan's season, by nothing that came later."""
+    target, observed = torch.from_numpy(series.target), torch.from_numpy(series.observed)
+    return replace(series, target=filled_by_season(target, observed, plan.season).numpy())
 
 
 class _Origins(NamedTuple):
@@ -410,7 +418,7 @@ def _judge(plan: Plan, series: Series, horizon: int) -> float | None:
         return None
     if not _has_room(plan, series, horizon):
         return None
-    dims = series.target.shape[1]
+    series, dims = _filled(series, plan), series.target.shape[1]
     features = torch.from_numpy(series.features[:length])
     profile = ProfileForecast(plan, horizon, dims, features.shape[1])
     stride = max(1, plan.season // 2)

@@ -264,8 +264,8 @@ class GenerativeEstimator(Estimator):
         Warns
         -----
         DataWarning
-            If there is no room for validation windows, some series have nothing before them, or
-            series are of very different sizes.
+            If there is no room for validation windows, some series have nothing before them,
+            series are of very different sizes, or gaps leave hardly a whole horizon.
         """
         checks.check_parameters(self)
         entries = as_entries(data, self.freq)
@@ -290,7 +290,7 @@ class GenerativeEstimator(Estimator):
         model = self.build_model(facts)
         sampler = WindowSampler(series, model.past_length, self.prediction_length)
         if isinstance(model, HorizonModel) and (share := sampler.share_whole()) < _FEW_WHOLE:
-            warnings.warn(_FEW_ARE_WHOLE.format(share, self.title()), stacklevel=2)
+            warnings.warn(_FEW_ARE_WHOLE.format(share, self.title()), DataWarning, stacklevel=2)
         prepare.fit_statistics(model, series, sampler, self.seed)
         if not held_out and self.num_validation_windows is None:
             warnings.warn(_NO_VALIDATION.format(self.title()), DataWarning, stacklevel=2)

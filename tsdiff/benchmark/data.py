@@ -20,11 +20,13 @@ from tsdiff.datasets import (
     DataError,
     DownloadError,
     SeasonalVAR,
+    cut_before,
     get_dataset,
     rolling_windows,
     truncate,
 )
 from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.datasets.windows import first_step
 
 __all__ = ["PROTOCOLS", "DatasetSpec", "Missing", "Synthetic", "Task", "load"]
 
@@ -132,7 +134,7 @@ def _earlier(task: Task, spec: DatasetSpec) -> Task:
             f"more than half of the {shortest} steps before its test windows; ask for fewer"
         )
     windows = rolling_windows(task.train, task.prediction_length, spec.num_windows)
-    train = [truncate(entry, entry["target"].shape[1] - reach) for entry in task.train]
+    train = cut_before(task.train, windows, task.prediction_length)
     return Task(train, windows, task.freq, task.prediction_length, task.dimension_names)
 
 
@@ -147,7 +149,6 @@ def _synthetic(name: str, options: Synthetic) -> Task:
 
 
 @business_day_periods()
-def first_step(window: DataEntry, prediction_length: int) -> pd.Timestamp:
+def first_time(window: DataEntry, prediction_length: int) -> pd.Timestamp:
     """Time of the first step that is forecast."""
-    start = window["start"] + (window["target"].shape[1] - prediction_length)
-    return start.to_timestamp()
+    return first_step(window, prediction_length).to_timestamp()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tsdiff.benchmark.data import Task, first_step
+from tsdiff.benchmark.data import Task, first_time
 from tsdiff.benchmark.record import Fan
 from tsdiff.datasets import split_window
 from tsdiff.evaluation import Evaluation
@@ -69,7 +69,7 @@ def fans(evaluation: Evaluation, task: Task) -> tuple[Fan, ...]:
                     window=window,
                     label=label,
                     dimension=dimension,
-                    start=first_step(entry, horizon).isoformat(),
+                    start=first_time(entry, horizon).isoformat(),
                     freq=task.freq,
                     past=_rounded(of(past)),
                     truth=_rounded(of(truth)),

@@ -107,9 +107,8 @@ def plot(
         (result,) = comparison.evaluations
         entries, forecasts = result.entries[-1:], result.forecasts[-1:]
     with screen.working("Drawing ..."):
-        written = []
+        written, several = [], len(forecasts) > 1
         for number, (entry, forecast) in enumerate(zip(entries, forecasts, strict=True)):
-            several = len(forecasts) > 1
             chart = fan_chart(
                 forecast,
                 entry,

@@ -247,9 +247,9 @@ def _common_axes(errors: Tensor, *, told_apart: bool) -> Tensor:
     those of the panel where the common is not to be ``told_apart``, as of shares of a profile,
     which are forecast no better for it.
     """
-    rows = (errors - errors.mean(0)).flatten(0, 1)
     if not told_apart:
-        return torch.eye(rows.shape[1], dtype=rows.dtype)
+        return torch.eye(errors.shape[2], dtype=errors.dtype)
+    rows = (errors - errors.mean(0)).flatten(0, 1)
     return torch.linalg.eigh(rows.T @ rows).eigenvectors
 
 

@@ -156,9 +156,23 @@ def test_whole_horizons_are_calibrated_too(network):
     assert density(0.5) == pytest.approx(plain + 0.5 * (1.0 - 4.0) * square + volume, rel=1e-3)
 
 
-def test_what_is_not_asked_for_is_not_done():
-    plain = tsdiff.FlowMatchingEstimator(**UNTRAINED).fit([entry(random_walk())], progress=False)
-    assert float(plain.model.calibration) == 1.0
+@pytest.mark.parametrize(
+    ("settings", "calibrated"),
+    [({}, True), ({"calibrate": False}, False), ({"decoding": "horizon", "lags": (1,)}, False)],
+    ids=["steps", "not asked for", "horizon"],
+)
+def test_steps_are_calibrated_and_whole_horizons_are_not(settings, calibrated):
+    estimator = tsdiff.FlowMatchingEstimator(**UNTRAINED | settings)
+    factor = float(estimator.fit([entry(random_walk())], progress=False).model.calibration)
+    asked = estimator.set_params(calibrate=True).fit([entry(random_walk())], progress=False)
+    assert (factor != 1.0) == calibrated
+    assert (factor == float(asked.model.calibration)) == calibrated
+
+
+def test_a_student_is_as_wide_as_its_teacher(calmer):
+    factor, predictor = calmer
+    student = predictor.distill([entry(calming(760, turn=660))], max_epochs=1, progress=False)
+    assert float(student.model.calibration) == pytest.approx(factor, rel=0.1)
 
 
 def test_calibration_needs_windows_that_were_held_out():
@@ -171,7 +185,7 @@ def test_calibration_needs_windows_that_were_held_out():
     assert float(predictor.model.calibration) != 1.0
 
 
-def test_calibrate_is_yes_or_no():
+def test_calibrate_is_yes_no_or_none():
     estimator = tsdiff.FlowMatchingEstimator(**UNTRAINED, calibrate="yes")
-    with pytest.raises(ValueError, match="calibrate must be True or False, got 'yes'"):
+    with pytest.raises(ValueError, match="calibrate must be True, False or None, got 'yes'"):
         estimator.check()

@@ -131,7 +131,9 @@ class GenerativeEstimator(Estimator):
         Samples per validation window.
     calibrate
         Whether forecasts are made wider or narrower after training, by one factor under which the
-        held-out windows lie in them as they should (:mod:`tsdiff.estimators.calibration`).
+        held-out windows lie in them as they should (:mod:`tsdiff.estimators.calibration`). None
+        does so step by step, and leaves whole horizons, whose spread is that of errors left out of
+        a regression, as they are.
     seed
         Seed of weights, windows and noise; the same seed gives the same model.
     trainer_kwargs
@@ -171,7 +173,7 @@ class GenerativeEstimator(Estimator):
     patience: int = 6
     num_validation_windows: int | None = None
     num_validation_samples: int = 50
-    calibrate: bool = False
+    calibrate: bool | None = None
     seed: int = 0
     trainer_kwargs: dict[str, Any] | None = None
 
@@ -384,9 +386,13 @@ class GenerativeEstimator(Estimator):
         model.keep_residuals(sampler)
         folder = None if checkpoint_dir is None else Path(checkpoint_dir)
         history = self._train(model, run, folder)
-        if self.calibrate and validation is not None:
+        if self._calibrates and validation is not None:
             calibrate(model, validation, self.seed, self.sampler_defaults())
         return self._predictor(model, history)
+
+    @property
+    def _calibrates(self) -> bool:
+        return self.decoding == "autoregressive" if self.calibrate is None else self.calibrate
 
     def _train(self, model: ForecastModel, run: TrainingRun, folder: Path | None) -> History:
         """Train ``model`` by ``run(folder)``, once for most."""

@@ -57,8 +57,8 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
         raise ValueError(
             f"num_validation_windows must be None or an integer of at least 0, got {windows!r}"
         )
-    if not isinstance(estimator.calibrate, (bool, np.bool_)):
-        raise ValueError(f"calibrate must be True or False, got {estimator.calibrate!r}")
+    if not isinstance(estimator.calibrate, (bool, np.bool_, type(None))):
+        raise ValueError(f"calibrate must be True, False or None, got {estimator.calibrate!r}")
     if not isinstance(estimator.seed, (int, np.integer)):
         raise ValueError(f"seed must be an integer, got {estimator.seed!r}")
     if estimator.lags is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -115,29 +114,6 @@ def test_training_can_only_improve_on_the_simple_forecast():
     mine = predictor.model.encoder.state_dict()
     for name, tensor in fresh.encoder.state_dict().items():
         assert torch.equal(tensor, mine[name])
-
-
-@pytest.mark.parametrize(("factor", "scaling"), [(1000.0, "auto"), (3.0, "auto"), (1000.0, "mean")])
-def test_series_of_very_different_sizes_are_warned_of(factor, scaling):
-    """A walk that is longer, and so has come further, is of no other size; a constant has none."""
-    walk = random_walk(2000)
-    data = [
-        entry(walk[:, :80]),
-        entry(factor * walk, item_id="b"),
-        entry(np.ones((3, 80)), item_id="c"),
-    ]
-    estimator = FlowMatching(**SMALL | {"max_epochs": 1}, scaling=scaling, num_validation_windows=0)
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", tsdiff.datasets.DataWarning)
-        estimator.fit(data, progress=False)
-    said = [str(one.message) for one in told if one.category is tsdiff.datasets.DataWarning]
-    if factor == 3.0 or scaling == "mean":
-        assert said == []
-    else:
-        assert len(said) == 1
-        assert "series 'b' changes from step to step" in said[0]
-        assert "as series 'a' in dimension" in said[0]
-        assert 'scaling="mean"' in said[0]
 
 
 def test_a_diverging_loss_stops_with_an_explanation():

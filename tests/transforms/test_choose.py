@@ -35,6 +35,7 @@ def series_of(values: np.ndarray, features: np.ndarray | None = None) -> Series:
         static_cat=np.zeros(0, np.int64),
         start=pd.Period("2020-01-01", freq="D"),
         item_id=None,
+        unit=np.ones(values.shape[1]),
     )
 
 

@@ -22,7 +22,7 @@ from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.estimators.predictor import GenerativePredictor
 from tsdiff.networks import NETWORKS, Network
 from tsdiff.solvers import Grid, Solver
-from tsdiff.transforms import WindowSampler, load_series
+from tsdiff.transforms import WindowSampler, load_series, sizes_of
 
 History = list[dict[str, float]]
 """Losses and scores, epoch by epoch."""
@@ -266,15 +266,18 @@ class GenerativeEstimator(Estimator):
         Warns
         -----
         DataWarning
-            If there is no room for validation windows, some series have nothing before them,
-            series are of very different sizes, or gaps leave hardly a whole horizon.
+            If there is no room for validation windows, some series have nothing before them, or
+            gaps leave hardly a whole horizon.
         """
         checks.check_parameters(self)
         entries = as_entries(data, self.freq)
         names = prepare.names_of(entries[0])
         entries = prepare.align_dimensions(entries, names)
         held_out, kept = self._divided(entries, validation_data, names)
-        series = load_series(kept, entries[0]["start"].freqstr, 0)
+        # Of the mean, every window has a unit of its own, and "none" is none.
+        measured = self.decoding == "horizon" or self.scaling not in ("none", "mean")
+        sizes = sizes_of(kept) if measured and len(kept) > 1 else None
+        series = load_series(kept, entries[0]["start"].freqstr, 0, sizes=sizes)
         facts = prepare.gather_facts(
             entries,
             series,
@@ -285,10 +288,10 @@ class GenerativeEstimator(Estimator):
             scaling=self.scaling,
             linear=self.linear,
             decoding=self.decoding,
+            sizes=sizes,
         )
         checks.check_compatible(held_out, facts, needed=self.prediction_length + 1)
         checks.check_lengths(self, kept, facts)
-        checks.warn_of_sizes(series, facts)
         model = self.build_model(facts)
         sampler = WindowSampler(series, model.past_length, self.prediction_length)
         if isinstance(model, HorizonModel) and (share := sampler.share_whole()) < _FEW_WHOLE:
@@ -300,7 +303,7 @@ class GenerativeEstimator(Estimator):
         predictor = self._session(model, sampler, held_out, checkpoint_dir, progress)
         if isinstance(model, HorizonModel) and held_out:
             # Validation windows have done their service: the latest data know the season best.
-            model.fit(load_series(entries, facts.freq, 0), again=True)
+            model.fit(load_series(entries, facts.freq, 0, sizes=sizes), again=True)
         return predictor
 
     def resume(
@@ -339,7 +342,7 @@ class GenerativeEstimator(Estimator):
                 "the data are too short to hold out validation windows: give more of them, or set "
                 "num_validation_windows=0 to train all the same"
             )
-        series = load_series(kept, facts.freq, 0)
+        series = load_series(kept, facts.freq, 0, sizes=facts.sizes)
         sampler = WindowSampler(series, model.past_length, self.prediction_length)
         return self._session(model, sampler, held_out, checkpoint_dir, progress)
 

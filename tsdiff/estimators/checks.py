@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsdiff.datasets import DataError, DataWarning
+from tsdiff.datasets import DataError
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.decoders.likelihood import TRACES
 from tsdiff.estimators.model import DataFacts
@@ -19,14 +18,12 @@ from tsdiff.guidance.reading import Outlook
 from tsdiff.networks import NETWORKS, PRECISIONS
 from tsdiff.solvers import as_grid, as_solver
 from tsdiff.solvers.base import check_steps
-from tsdiff.transforms import LINEAR, SCALINGS, Series
+from tsdiff.transforms import LINEAR, SCALINGS
 from tsdiff.transforms.lags import base_frequency
 
 if TYPE_CHECKING:
     from tsdiff.estimators.base import GenerativeEstimator
 
-# Series that differ by more have no spread in common.
-_LARGEST_RATIO = 10.0
 _POSITIVE_INTEGERS = (
     "prediction_length",
     "num_modes",
@@ -141,34 +138,6 @@ def check_lengths(
             f"{longest} steps to train on, validation windows apart. Give more history, or take "
             "decoding='autoregressive'"
         )
-
-
-def warn_of_sizes(series: Sequence[Series], facts: DataFacts) -> None:
-    """Warn if series are of sizes so different that no typical spread fits them all.
-
-    Told by their changes from one step to the next, whose size doesn't depend on how long a series
-    is, as a random walk's standard deviation does.
-    """
-    if facts.scaling == "mean" and facts.plan is None:
-        return  # in units of each window's own mean
-    changes = [np.square(np.diff(s.target, axis=0)).sum(0) / len(s) for s in series]
-    change = np.sqrt(np.stack(changes))
-    moving = np.where(change > 0.0, change, np.inf)
-    ratio = change.max(0) / moving.min(0)
-    dim = int(ratio.argmax())
-    if ratio[dim] <= _LARGEST_RATIO:
-        return
-    large = series[int(change[:, dim].argmax())]
-    small = series[int(moving[:, dim].argmin())]
-    warnings.warn(
-        f"series {large.item_id!r} changes from step to step {ratio[dim]:.3g} times as much as "
-        f"series {small.item_id!r} in dimension {facts.dimension_names[dim]!r}, and a model takes "
-        "the spread that is typical of all series together: forecasts of the smaller will be much "
-        'too wide. Use scaling="mean" with decoding="autoregressive", bring the series to one '
-        "size, or fit a model to each",
-        DataWarning,
-        stacklevel=3,
-    )
 
 
 def check_sampler(solver: Any, num_steps: Any, grid: Any) -> None:

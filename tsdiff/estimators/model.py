@@ -57,6 +57,9 @@ class DataFacts:
         Names of the D dimensions.
     plan
         How the whole horizon is forecast where it is drawn at once, or None.
+    sizes
+        Typical size of changes, ``[D]``, where each series is measured in its own; all tensors of
+        the model are in these units. None: values are as they are.
     """
 
     target_dim: int
@@ -74,6 +77,7 @@ class DataFacts:
     cardinalities: tuple[int, ...]
     dimension_names: tuple[str, ...]
     plan: Plan | None = None
+    sizes: tuple[float, ...] | None = None
 
 
 class _Past(NamedTuple):

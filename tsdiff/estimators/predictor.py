@@ -225,8 +225,15 @@ class GenerativePredictor(RepresentablePredictor):
         precision = sampler.pop("precision")
         steps = silence + self.prediction_length
         past = self.model.history_length
-        series = load_series([entry for _, entry, _ in batch], self.facts.freq, steps, last=past)
+        series = load_series(
+            [entry for _, entry, _ in batch],
+            self.facts.freq,
+            steps,
+            last=past,
+            sizes=self.facts.sizes,
+        )
         window = forecast_windows(series, past, steps).to(device)
+        unit = torch.from_numpy(np.stack([one.unit for one in series])).to(device)[:, None, None]
         chunks = []
         # Generators belong to a series and a chunk of samples, so that neither batches nor memory
         # have a say in what is drawn.
@@ -238,13 +245,17 @@ class GenerativePredictor(RepresentablePredictor):
             generators = [
                 seeded(seed, _FORECAST, number, chunk, device=device) for number, _, _ in batch
             ]
-            if steer is not None:
-                sampler = sampler | {
-                    "steering": steer(num_samples=count, generator=generators[0], ahead=silence)
-                }
+            steering = steer and steer(
+                num_samples=count, generator=generators[0], ahead=silence, unit=unit[0, 0, 0]
+            )
             with computing_in(self.model, precision), self.model.decoder.drawing():
-                drawn = self.model.sample(window, count, generators, steps=steps, **sampler)
-            chunks.append(drawn[:, :, silence:].cpu().numpy())
+                drawn = self.model.sample(
+                    window, count, generators, steps=steps, steering=steering, **sampler
+                )
+            drawn = drawn[:, :, silence:] * unit
+            if steering is not None and self.facts.sizes is not None:
+                drawn = steering.pinned(drawn[0]).unsqueeze(0)
+            chunks.append(drawn.cpu().numpy())
         samples = np.concatenate(chunks, axis=1)
         if not np.isfinite(samples).all():
             raise NonFiniteForecastError(
@@ -332,12 +343,19 @@ class GenerativePredictor(RepresentablePredictor):
         for first in range(0, len(entries), batch_size):
             numbers = range(first, min(first + batch_size, len(entries)))
             some = [entries[number] for number in numbers]
-            series = load_series(some, self.facts.freq, 0, last=length)
+            series = load_series(
+                some,
+                self.facts.freq,
+                0,
+                last=length,
+                sizes=self.facts.sizes,
+                future=self.prediction_length,
+            )
             window = forecast_windows(series, length, 0).to(device)
             generators = [seeded(seed, _LIKELIHOOD, number, device=device) for number in numbers]
-            found[numbers.start : numbers.stop] = (
-                self.model.log_prob(window, generators, method=method, **options).cpu().numpy()
-            )
+            nats = self.model.log_prob(window, generators, method=method, **options)
+            volume = np.log([one.unit for one in series]).sum(1, keepdims=True)
+            found[numbers.start : numbers.stop] = nats.cpu().numpy() - volume
         if len(found) and np.isnan(found).all():
             raise DataError(
                 "no step has a density: each lacks a value, or the one that it is measured from, "

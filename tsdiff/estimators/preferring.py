@@ -74,7 +74,8 @@ def prefer(
         as_entries(data, model.facts.freq), model.facts.dimension_names
     )
     checks.check_compatible(entries, model.facts, needed=horizon + 1)
-    sampler = WindowSampler(load_series(entries, model.facts.freq, 0), model.past_length, horizon)
+    series = load_series(entries, model.facts.freq, 0, sizes=model.facts.sizes)
+    sampler = WindowSampler(series, model.past_length, horizon)
     better, worse = _pairs(model, sampler, cost, options)
     # Without dropout, and by the loss of what samples: as the reference is asked.
     tuned = deepcopy(model).eval()
@@ -127,22 +128,24 @@ def _pairs(
 ) -> tuple[Window, Window]:
     """Windows whose futures are the cheapest and the dearest candidate."""
     horizon, count = model.facts.prediction_length, options.num_candidates
-    windows = sampler.draw(options.num_windows, seeded(options.seed, _WINDOWS))
+    which = sampler.numbers(options.num_windows, seeded(options.seed, _WINDOWS))
+    windows, unit = sampler.take(which), sampler.units(which)
     whole = (windows.observed[:, -horizon:] > 0.0).all(2).all(1)
     if not bool(whole.any()):
         raise DataError(
             "no window has a future without missing values, and costs need the whole of it: give "
             "more data, or fill the gaps"
         )
-    windows = windows.take(whole)
+    windows, unit = windows.take(whole), unit[whole]
     past = windows._replace(
         target=windows.target[:, :-horizon], observed=windows.observed[:, :-horizon]
     )
     generators = [seeded(options.seed, _CANDIDATES, row) for row in range(len(past.target))]
-    truth = windows.target[:, -horizon:]
+    truth = windows.target[:, -horizon:] * unit
     _costs(cost, truth, truth)  # before the long part
     drawn = model.sample(past, count, generators)
-    costs = _costs(cost, drawn.flatten(0, 1), truth.repeat_interleave(count, dim=0))
+    futures = (drawn * unit.unsqueeze(1)).flatten(0, 1)
+    costs = _costs(cost, futures, truth.repeat_interleave(count, dim=0))
     costs = costs.view(-1, count)
     telling = costs.amax(1) > costs.amin(1)
     if not bool(telling.any()):

@@ -116,6 +116,7 @@ def gather_facts(
     scaling: str,
     linear: str,
     decoding: str = "autoregressive",
+    sizes: tuple[float, ...] | None = None,
 ) -> DataFacts:
     """Everything that widths follow from; arguments that are None are chosen by frequency.
 
@@ -125,6 +126,8 @@ def gather_facts(
         All data: their shapes and categories are taken.
     training
         What is left of them to train on: the coordinates are chosen by these alone.
+    sizes
+        See :class:`DataFacts`; ``training`` must be in these units.
 
     Raises
     ------
@@ -169,6 +172,7 @@ def gather_facts(
         cardinalities=tuple(int(column.max()) + 1 for column in np.stack(categories).T),
         dimension_names=names_of(first),
         plan=choose_plan(training, prediction_length, found) if decoding == "horizon" else None,
+        sizes=sizes,
     )
 
 
@@ -214,7 +218,14 @@ def _windows_in(length: int, horizon: int) -> tuple[int, int]:
 def validation_set(entries: list[dict[str, Any]], model: ForecastModel) -> ValidationSet:
     """Tensors of the validation windows of a model."""
     horizon, history = model.facts.prediction_length, model.history_length
-    series = load_series(entries, model.facts.freq, 0, last=history + horizon)
+    series = load_series(
+        entries,
+        model.facts.freq,
+        0,
+        last=history + horizon,
+        sizes=model.facts.sizes,
+        future=horizon,
+    )
     whole = forecast_windows(series, history + horizon, 0)
     past = whole._replace(target=whole.target[:, :history], observed=whole.observed[:, :history])
     full = whole.last(model.past_length + horizon)

@@ -135,6 +135,8 @@ def load(folder: Path) -> GenerativePredictor:
         )
     for name in ("lags", "cardinalities", "dimension_names"):
         data[name] = tuple(data[name])
+    if data.get("sizes") is not None:
+        data["sizes"] = tuple(data["sizes"])
     if data.get("plan") is not None:
         data["plan"] = Plan(**data["plan"])
     parameters = {name: _from_json(value) for name, value in config["parameters"].items()}

@@ -46,6 +46,9 @@ class Steering:
         Steps that are drawn before the forecast begins.
     item_id
         What messages call the series.
+    unit
+        What the model's values are to be multiplied by to be those that conditions are about,
+        ``[D]`` in the model's order; None is 1.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Steering:
         generator: torch.Generator,
         ahead: int = 0,
         item_id: Any = None,
+        unit: Tensor | None = None,
     ):
         self.num_samples, self.num_particles = num_samples, num_samples * particles
         self._conditions, self._outlook = conditions, outlook
@@ -69,6 +73,7 @@ class Steering:
         self._order, self._back = order, [order.index(d) for d in range(len(order))]
         self._ahead, self._generator, self._item_id = ahead, generator, item_id
         device = generator.device
+        self._unit = torch.ones(len(order), device=device) if unit is None else unit
         self._log_weights = torch.zeros(self.num_particles, device=device, dtype=torch.float64)
         self._ancestors = torch.arange(self.num_particles, device=device)
         self._targets: list[tuple[int, _Reordered]] = []
@@ -87,6 +92,7 @@ class Steering:
         """Values ``[P, D]`` of a step, one for each particle's context ``[P, 1, H]``."""
         if self._sampler is None:
             self._sampler = GuidedSampler(decoder, **sampler)
+        affine = Affine(affine.offset * self._unit, affine.matrix * self._unit.unsqueeze(-1))
         target = self._target(step - self._ahead, affine.matrix)
         values, log_weights = self._sampler.draw(context, target, affine, self._generator)
         self._log_weights = self._log_weights + log_weights
@@ -100,7 +106,7 @@ class Steering:
                 f"{step - self._ahead}: they contradict one another, or the forecast is far from "
                 "them. Give known values an error (std), or take more particles"
             )
-        return values
+        return values / self._unit
 
     def survivors(self) -> Tensor | None:
         """Particles to go on with, ``[P]``, where weights have grown unequal; else None."""
@@ -119,7 +125,7 @@ class Steering:
         """
         for _ in range(_ROUNDS if len(self._targets) > 1 else 0):
             for step, target in self._targets:
-                values = paths[:, step].double()
+                values = paths[:, step].double() * self._unit
                 self._log_weights = target.settle(values, self._log_weights, warn=False)
         rows = resample(self._log_weights, self.num_samples, self._generator)
         order = torch.randperm(len(rows), generator=self._generator, device=rows.device)
@@ -136,6 +142,12 @@ class Steering:
                 stacklevel=2,
             )
         return rows
+
+    def pinned(self, paths: Tensor) -> Tensor:
+        """Samples ``[N, T, D]`` in the units of conditions, without the rounding of a change of
+        units where something is known exactly."""
+        steps = [self._target(step, paths).pinned(paths[:, step]) for step in range(paths.shape[1])]
+        return torch.stack(steps, dim=1)
 
     def _target(self, step: int, like: Tensor) -> Target:
         """What is known of a step, dimensions in the model's order; before 0, nothing."""

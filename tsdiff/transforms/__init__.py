@@ -10,7 +10,7 @@ from tsdiff.transforms.linear import LinearCorrection
 from tsdiff.transforms.profile import Plan, ProfileForecast, ProfileFrame
 from tsdiff.transforms.profile_fit import choose_plan, fit_profile
 from tsdiff.transforms.recent_errors import history_length, lately
-from tsdiff.transforms.series import Series, load_series
+from tsdiff.transforms.series import Series, load_series, sizes_of
 from tsdiff.transforms.windows import Plain, Window, WindowSampler, forecast_windows
 
 __all__ = [
@@ -42,4 +42,5 @@ __all__ = [
     "num_calendar_features",
     "season_length",
     "set_size",
+    "sizes_of",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,8 @@ class Series:
         First step.
     item_id
         Name, or None.
+    unit
+        ``[D]``, what values were divided by.
     """
 
     target: np.ndarray
@@ -42,6 +44,7 @@ class Series:
     static_cat: np.ndarray
     start: pd.Period
     item_id: str | None
+    unit: np.ndarray
 
     def __len__(self) -> int:
         return len(self.target)
@@ -53,7 +56,13 @@ class Series:
 
 
 def load_series(
-    entries: Iterable[dict[str, Any]], freq: str, horizon: int, *, last: int | None = None
+    entries: Iterable[dict[str, Any]],
+    freq: str,
+    horizon: int,
+    *,
+    last: int | None = None,
+    sizes: Sequence[float] | None = None,
+    future: int = 0,
 ) -> list[Series]:
     """Series from validated entries (see :func:`tsdiff.datasets.validate_entries`).
 
@@ -70,12 +79,53 @@ def load_series(
     last
         Steps at the end of each target that are needed; None is all. What is filled in there is
         still what the whole series says.
+    sizes
+        ``[D]``; if given, each series is measured in units of its own: the size of its changes or,
+        where it has none, these.
+    future
+        Steps at the end of each target that these units must not know.
     """
-    return [_load(entry, freq, horizon, last) for entry in entries]
+    return [_load(entry, freq, horizon, last, sizes, future) for entry in entries]
 
 
-def _load(entry: dict[str, Any], freq: str, horizon: int, last: int | None) -> Series:
-    whole = np.asarray(entry["target"], dtype=np.float64)
+def sizes_of(entries: Iterable[dict[str, Any]]) -> tuple[float, ...]:
+    """How much dimensions change from one step to the next, in the geometric mean over entries.
+
+    The size of changes, unlike a random walk's standard deviation, doesn't depend on how long a
+    series is. Constants have none and don't count; of nothing else it is 1.
+    """
+    size = np.stack([_typical_change(_values(entry)) for entry in entries])
+    moving = size > 0.0
+    total = np.log(np.where(moving, size, 1.0)).sum(0)
+    return tuple(np.exp(total / moving.sum(0).clip(1)).tolist())
+
+
+def _values(entry: dict[str, Any]) -> np.ndarray:
+    return np.asarray(entry["target"], dtype=np.float64)
+
+
+def _typical_change(values: np.ndarray) -> np.ndarray:
+    """Root mean square of the changes from step to step of ``values [D, L]``, ``[D]``; or 0."""
+    changes = np.diff(values, axis=1)
+    known = np.isfinite(changes)
+    total = np.square(np.where(known, changes, 0.0)).sum(1)
+    return np.sqrt(total / known.sum(1).clip(1))
+
+
+def _load(
+    entry: dict[str, Any],
+    freq: str,
+    horizon: int,
+    last: int | None,
+    sizes: Sequence[float] | None,
+    future: int,
+) -> Series:
+    whole = _values(entry)
+    unit = np.ones(len(whole))
+    if sizes is not None:
+        change = _typical_change(whole[:, : whole.shape[1] - future])
+        unit = np.where(change > 0.0, change, sizes)
+        whole = whole / unit[:, None]
     skipped = 0 if last is None else max(0, whole.shape[1] - last)
     with business_day_periods():
         start = entry["start"] + skipped
@@ -96,6 +146,7 @@ def _load(entry: dict[str, Any], freq: str, horizon: int, last: int | None) -> S
         static_cat=np.asarray(entry.get("feat_static_cat", ()), dtype=np.int64),
         start=start,
         item_id=entry.get("item_id"),
+        unit=unit,
     )
 
 

@@ -8,6 +8,7 @@ fancy index into them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -126,6 +127,7 @@ class WindowSampler:
         self._features = torch.from_numpy(np.concatenate([s.features[: len(s)] for s in padded]))
         self._static_real = torch.from_numpy(np.stack([s.static_real for s in padded]))
         self._static_cat = torch.from_numpy(np.stack([s.static_cat for s in padded]))
+        self._units = torch.from_numpy(np.stack([s.unit for s in padded]))
         self._steps = torch.arange(self.length)
         self._lengths = lengths.tolist()
         self._plain: Plain | None = None
@@ -168,7 +170,15 @@ class WindowSampler:
 
     def draw(self, batch_size: int, generator: torch.Generator) -> Window:
         """``batch_size`` windows, drawn with replacement."""
-        return self.take(torch.randint(len(self), (batch_size,), generator=generator))
+        return self.take(self.numbers(batch_size, generator))
+
+    def numbers(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Numbers of ``batch_size`` windows, drawn with replacement."""
+        return torch.randint(len(self), (batch_size,), generator=generator)
+
+    def units(self, which: Tensor) -> Tensor:
+        """What values of the windows of the given numbers were divided by, ``[B, 1, D]``."""
+        return self._units[self._owners[which]].unsqueeze(1)
 
     def take(self, which: Tensor) -> Window:
         """The windows of the given numbers, ``[B]`` int64."""
@@ -211,12 +221,9 @@ def _pad_left(series: Series, length: int) -> Series:
         return np.concatenate([np.repeat(array[:1], missing, axis=0), array])
 
     unobserved = np.zeros((missing, series.target.shape[1]))
-    return Series(
+    return replace(
+        series,
         target=repeat_first(series.target),
         observed=np.concatenate([unobserved, series.observed]),
         features=repeat_first(series.features),
-        static_real=series.static_real,
-        static_cat=series.static_cat,
-        start=series.start,
-        item_id=series.item_id,
     )

@@ -158,15 +158,40 @@ def test_whole_horizons_are_calibrated_too(network):
 
 @pytest.mark.parametrize(
     ("settings", "calibrated"),
-    [({}, True), ({"calibrate": False}, False), ({"decoding": "horizon", "lags": (1,)}, False)],
-    ids=["steps", "not asked for", "horizon"],
+    [
+        ({"scaling": "pooled"}, True),
+        ({"scaling": "pooled", "calibrate": False}, False),
+        ({"scaling": "whitened_seasonal"}, False),
+        ({"scaling": "mean"}, False),
+        ({"decoding": "horizon", "lags": (1,)}, False),
+    ],
+    ids=["steps", "not asked for", "season", "no reference", "horizon"],
 )
-def test_steps_are_calibrated_and_whole_horizons_are_not(settings, calibrated):
-    estimator = tsdiff.FlowMatchingEstimator(**UNTRAINED | settings)
-    factor = float(estimator.fit([entry(random_walk())], progress=False).model.calibration)
-    asked = estimator.set_params(calibrate=True).fit([entry(random_walk())], progress=False)
-    assert (factor != 1.0) == calibrated
-    assert (factor == float(asked.model.calibration)) == calibrated
+def test_what_is_calibrated_unless_told_otherwise(settings, calibrated):
+    data = [entry(calming(760, turn=660))]
+    estimator = tsdiff.FlowMatchingEstimator(
+        **UNTRAINED | {"num_validation_windows": 20} | settings
+    )
+    factor = float(estimator.fit(data, progress=False).model.calibration)
+    assert (factor < 0.9) == calibrated
+    assert (factor == 1.0) != calibrated
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_no_factor_that_does_harm_is_kept(factor, monkeypatch):
+    from tsdiff.estimators import calibration
+
+    monkeypatch.setattr(calibration, "dispersion", lambda *_: (factor, 10**6))
+    estimator = tsdiff.FlowMatchingEstimator(**UNTRAINED, scaling="pooled", calibrate=True)
+    predictor = estimator.fit([entry(random_walk(600))], progress=False)
+    assert float(predictor.model.calibration) == 1.0
+
+
+def test_without_a_reference_there_is_nothing_to_be_wider_around():
+    for scaling in ("mean", "none"):
+        estimator = tsdiff.FlowMatchingEstimator(**UNTRAINED, calibrate=True, scaling=scaling)
+        with pytest.raises(ValueError, match=f"scaling='{scaling}' has none"):
+            estimator.check()
 
 
 def test_a_student_is_as_wide_as_its_teacher(calmer):

@@ -131,9 +131,9 @@ class GenerativeEstimator(Estimator):
         Samples per validation window.
     calibrate
         Whether forecasts are made wider or narrower after training, by one factor under which the
-        held-out windows lie in them as they should (:mod:`tsdiff.estimators.calibration`). None
-        does so step by step, and leaves whole horizons, whose spread is that of errors left out of
-        a regression, as they are.
+        held-out windows lie in them as they should, if their CRPS is no higher for it
+        (:mod:`tsdiff.estimators.calibration`). None does so step by step around the last value,
+        where residuals are hardly more than their spread.
     seed
         Seed of weights, windows and noise; the same seed gives the same model.
     trainer_kwargs
@@ -389,13 +389,14 @@ class GenerativeEstimator(Estimator):
         model.keep_residuals(sampler)
         folder = None if checkpoint_dir is None else Path(checkpoint_dir)
         history = self._train(model, run, folder)
-        if self._calibrates and validation is not None:
+        if validation is not None and self._calibrates(model):
             calibrate(model, validation, self.seed, self.sampler_defaults())
         return self._predictor(model, history)
 
-    @property
-    def _calibrates(self) -> bool:
-        return self.decoding == "autoregressive" if self.calibrate is None else self.calibrate
+    def _calibrates(self, model: ForecastModel) -> bool:
+        if self.calibrate is not None:
+            return self.calibrate
+        return not isinstance(model, HorizonModel) and model.coordinates.reference == "last"
 
     def _train(self, model: ForecastModel, run: TrainingRun, folder: Path | None) -> History:
         """Train ``model`` by ``run(folder)``, once for most."""

@@ -9,6 +9,10 @@ It lies farther where forecasts are too narrow, as networks' are more often than
 where they are too wide. One factor of all spreads puts the mean where it should be (Gneiting,
 Balabdaoui & Raftery 2007 on what calibration is). A few windows say little of it, so its logarithm
 is shrunk, as if ten more windows had said that forecasts are as wide as they should be.
+
+Step by step it is residuals that are multiplied, and they may be more than their spread: those of
+a season's forecast follow one another closely, and grow without end where each is multiplied again.
+So a factor is kept only if forecasts of the same windows, drawn with it, have no higher CRPS.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ _NUM_SAMPLES = 100
 _PRIOR_WINDOWS = 10.0
 # The largest factor, and its inverse; and halvings of what lies between.
 _LARGEST, _HALVINGS = 4.0, 40
+# Within a hundredth, the CRPS of so few windows tells nothing.
+_NO_HIGHER = 1.01
 
 
 @torch.no_grad()
@@ -40,13 +46,43 @@ def calibrate(
     sampler
         ``solver``, ``num_steps`` and ``grid``, as forecasts will be drawn.
     """
-    model.calibration.fill_(1.0)
-    windows = len(validation.truth)
-    generators = [seeded(seed, _CALIBRATION, number) for number in range(windows)]
-    with model.decoder.drawing():
-        drawn = model.sample(validation.past, _NUM_SAMPLES, generators, **sampler)
-    factor, count = dispersion(drawn, validation.truth, validation.observed)
-    model.calibration.fill_(factor ** (count / (count + _PRIOR_WINDOWS)))
+    truth, observed = validation.truth, validation.observed
+
+    def drawn(factor: float) -> Tensor:
+        model.calibration.fill_(factor)
+        generators = [seeded(seed, _CALIBRATION, number) for number in range(len(truth))]
+        with model.decoder.drawing():
+            return model.sample(validation.past, _NUM_SAMPLES, generators, **sampler)
+
+    plain = drawn(1.0)
+    factor, count = dispersion(plain, truth, observed)
+    widened = drawn(factor ** (count / (count + _PRIOR_WINDOWS)))
+    before, after = (_crps(samples, truth, observed) for samples in (plain, widened))
+    if (after / before)[before > 0.0].mean() > _NO_HIGHER:
+        model.calibration.fill_(1.0)
+
+
+def ensemble_crps(samples: Tensor, truth: Tensor) -> Tensor:
+    """CRPS of each value: the fair ensemble estimator (Ferro 2014, eq. 8), by sorting.
+
+    Parameters
+    ----------
+    samples
+        ``[V, N, ...]``.
+    truth
+        ``[V, ...]``, of which the result has the shape.
+    """
+    ensemble = samples.sort(dim=1).values
+    n = ensemble.shape[1]
+    error = (ensemble - truth.unsqueeze(1)).abs().mean(1)
+    ranks = torch.arange(1, n + 1, dtype=ensemble.dtype, device=ensemble.device)
+    weights = (2.0 * ranks - n - 1.0) / (n * max(n - 1, 1))
+    return error - (weights.view(-1, *[1] * (truth.ndim - 1)) * ensemble).sum(1)
+
+
+def _crps(samples: Tensor, truth: Tensor, observed: Tensor) -> Tensor:
+    """Of each dimension, summed over what was observed, ``[D]``."""
+    return (ensemble_crps(samples, truth) * observed).sum((0, 1))
 
 
 def dispersion(samples: Tensor, truth: Tensor, observed: Tensor) -> tuple[float, int]:

@@ -80,10 +80,16 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
             f"{estimator.decoding!r} draws one step at a time: take decoding='horizon' with it, or "
             "another network"
         )
-    if estimator.linear in ("own", "all") and estimator.scaling in ("none", "mean"):
+    unreferred = estimator.scaling in ("none", "mean")
+    if estimator.linear in ("own", "all") and unreferred:
         raise ValueError(
             f"linear={estimator.linear!r} corrects a simple forecast, and scaling="
             f"{estimator.scaling!r} has none: choose another scaling, or linear='none'"
+        )
+    if estimator.calibrate and unreferred and estimator.decoding == "autoregressive":
+        raise ValueError(
+            "calibrate=True makes forecasts wider around a simple forecast, and scaling="
+            f"{estimator.scaling!r} has none: choose another scaling, or leave calibrate out"
         )
     if not 0.0 <= estimator.dropout < 1.0:
         raise ValueError(f"dropout must lie in [0, 1), got {estimator.dropout}")

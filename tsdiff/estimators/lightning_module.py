@@ -31,6 +31,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from tsdiff.estimators.calibration import ensemble_crps
 from tsdiff.estimators.model import ForecastModel
 from tsdiff.estimators.prepare import ValidationSet
 from tsdiff.random import seeded
@@ -70,8 +71,6 @@ class TrainingOptions:
 def ensemble_crps_sum(samples: Tensor, truth: Tensor, observed: Tensor) -> float:
     """CRPS of the sum over observed dimensions, over the sum's mean size.
 
-    The fair ensemble estimator (Ferro 2014, eq. 8), by sorting.
-
     Parameters
     ----------
     samples
@@ -79,13 +78,8 @@ def ensemble_crps_sum(samples: Tensor, truth: Tensor, observed: Tensor) -> float
     truth, observed
         ``[V, T, D]``.
     """
-    ensemble = (samples * observed.unsqueeze(1)).sum(-1).sort(dim=1).values
     target = (truth * observed).sum(-1)
-    n = ensemble.shape[1]
-    error = (ensemble - target.unsqueeze(1)).abs().mean(1)
-    ranks = torch.arange(1, n + 1, dtype=ensemble.dtype, device=ensemble.device)
-    weights = (2.0 * ranks - n - 1.0) / (n * max(n - 1, 1))
-    crps = error - (weights.view(1, -1, 1) * ensemble).sum(1)
+    crps = ensemble_crps((samples * observed.unsqueeze(1)).sum(-1), target)
     size = target.abs().sum()
     return float(crps.sum() / size if size > 0 else crps.mean())
 

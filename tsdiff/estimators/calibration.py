@@ -58,7 +58,7 @@ def calibrate(
     factor, count = dispersion(plain, truth, observed)
     widened = drawn(factor ** (count / (count + _PRIOR_WINDOWS)))
     before, after = (_crps(samples, truth, observed) for samples in (plain, widened))
-    if (after / before)[before > 0.0].mean() > _NO_HIGHER:
+    if not (after / before)[before > 0.0].mean() <= _NO_HIGHER:  # nor kept where it is NaN
         model.calibration.fill_(1.0)
 
 

@@ -23,6 +23,7 @@ from tsdiff.estimators.predictor import GenerativePredictor
 from tsdiff.networks import NETWORKS, Network
 from tsdiff.solvers import Grid, Solver
 from tsdiff.transforms import WindowSampler, load_series, sizes_of
+from tsdiff.transforms.coordinates import UNREFERRED
 
 History = list[dict[str, float]]
 """Losses and scores, epoch by epoch."""
@@ -275,7 +276,7 @@ class GenerativeEstimator(Estimator):
         entries = prepare.align_dimensions(entries, names)
         held_out, kept = self._divided(entries, validation_data, names)
         # Of the mean, every window has a unit of its own, and "none" is none.
-        measured = self.decoding == "horizon" or self.scaling not in ("none", "mean")
+        measured = self.decoding == "horizon" or self.scaling not in UNREFERRED
         sizes = sizes_of(kept) if measured and len(kept) > 1 else None
         series = load_series(kept, entries[0]["start"].freqstr, 0, sizes=sizes)
         facts = prepare.gather_facts(

@@ -19,6 +19,7 @@ from tsdiff.networks import NETWORKS, PRECISIONS
 from tsdiff.solvers import as_grid, as_solver
 from tsdiff.solvers.base import check_steps
 from tsdiff.transforms import LINEAR, SCALINGS
+from tsdiff.transforms.coordinates import UNREFERRED
 from tsdiff.transforms.lags import base_frequency
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
             f"{estimator.decoding!r} draws one step at a time: take decoding='horizon' with it, or "
             "another network"
         )
-    unreferred = estimator.scaling in ("none", "mean")
+    unreferred = estimator.scaling in UNREFERRED
     if estimator.linear in ("own", "all") and unreferred:
         raise ValueError(
             f"linear={estimator.linear!r} corrects a simple forecast, and scaling="

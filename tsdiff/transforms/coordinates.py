@@ -44,6 +44,8 @@ SCALINGS: dict[str, tuple[Reference, Spread]] = {
 }
 """Scalings by the names that estimators understand: (reference, spread)."""
 
+UNREFERRED = tuple(name for name, (reference, _) in SCALINGS.items() if reference == "zero")
+"""Scalings without a simple forecast, in the window's own units or none."""
 
 RESIDUAL_SPREADS: tuple[Spread, ...] = ("std", "covariance", "pooled")
 """Spreads that are those of residuals."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tsdiff.decoders import DDPM, VSDM, AffineDecoder, Decoder, FlowMatching, Interpolant, ScoreSDE
-from tsdiff.networks import Network, ResidualMLP
+from tsdiff.networks import DilatedResidualNetwork, Network, ResidualMLP, TemporalUNet
 from tsdiff.processes import PREDICTIONS, Coefficients, Linear, VariancePreserving
 from tsdiff.random import seeded
 from tsdiff.solvers import DDIM, SOLVERS, EulerMaruyama, Solver
@@ -479,6 +479,25 @@ class TestDrawing:
             assert len(times) == once
         decoder.sample(torch.zeros(2, 1, CONTEXT), generator=seeded(1))
         assert len(times) > once
+
+    @pytest.mark.parametrize("network", [ResidualMLP, DilatedResidualNetwork, TemporalUNet])
+    def test_networks_embed_each_time_once(self, network: type[Network]) -> None:
+        decoder, rows = DDPM(network(2, CONTEXT), 2), []
+        decoder.network.time.register_forward_hook(lambda _, ts, out: rows.append(len(ts[0])))
+        with decoder.drawing():
+            decoder.sample(torch.zeros(2, 1, CONTEXT), num_steps=5, generator=seeded(0))
+            once = len(rows)
+            decoder.sample(torch.zeros(2, 1, CONTEXT), num_steps=5, generator=seeded(1))
+            assert rows == [1] * once
+        decoder.sample(torch.zeros(2, 1, CONTEXT), num_steps=5, generator=seeded(1))
+        assert len(rows) == 2 * once
+
+    def test_derivatives_are_taken_as_often_as_one_likes(self) -> None:
+        decoder, context = DDPM(mlp(random=True), 2), torch.zeros(2, 1, CONTEXT)
+        with decoder.drawing(), torch.enable_grad():
+            for _ in range(2):
+                decoder.sample(context, num_steps=2, generator=seeded(0)).sum().backward()
+        assert decoder.network.time_modulation.weight.grad.abs().sum() > 0.0
 
     def test_a_path_that_changes_afterwards_is_followed(self) -> None:
         decoder = FlowMatching(mlp(random=True), 2, path="lipschitz")

@@ -29,6 +29,7 @@ from tsdiff.decoders import likelihood
 from tsdiff.decoders.axes import Axes
 from tsdiff.decoders.decoder import Decoder
 from tsdiff.networks import Network
+from tsdiff.networks.base import Kept, keeping
 from tsdiff.processes import AffinePath, Coefficients, FixedBasisSDE
 from tsdiff.processes.affine import check_prediction, decompose, express
 from tsdiff.random import Randomness, standard_normal
@@ -101,7 +102,7 @@ class AffineDecoder(Decoder):
         self.preconditioned, self.weighting, self.source = preconditioned, weighting, source
         axes = axes or ("own" if preconditioned else "raw")
         self.axes = Axes(axes, target_dim) if isinstance(axes, str) else axes
-        self._kept: dict[Any, Coefficients] | None = None
+        self._kept: Kept | None = None
         self.register_buffer("source_mean", torch.zeros(target_dim))
         self.register_buffer("source_factor", torch.eye(target_dim))
         self.set_data_moments(self.source_mean, self.source_factor)
@@ -265,29 +266,15 @@ class AffineDecoder(Decoder):
     @contextmanager
     def drawing(self) -> Iterator[None]:
         # All steps of a forecast are drawn along the same few times.
-        self._kept = {}
-        try:
-            yield
-        finally:
-            # Not what was before: threads that draw by turns would leave each other's.
-            self._kept = None
+        with keeping(self) as self._kept:
+            try:
+                yield
+            finally:
+                self._kept = None
 
     def _keeping(self, coefficients: Callable[[Tensor], Coefficients]) -> Callable[..., Any]:
         """``coefficients(t)``, computed once for each single time while drawing."""
-        kept = self._kept
-        if kept is None:
-            return coefficients
-
-        def recall(t: Tensor) -> Coefficients:
-            # To ask another device for its number would take longer than to compute.
-            if t.numel() > 1 or t.device.type != "cpu":
-                return coefficients(t)
-            key = (coefficients, t.item(), t.dtype, t.shape)
-            if key not in kept:
-                kept[key] = coefficients(t)
-            return kept[key]
-
-        return recall
+        return coefficients if self._kept is None else partial(self._kept.recall, coefficients)
 
     def followed(self, solver: Solver, context: Tensor, *, condition_weight: float = 1.0) -> Field:
         """The process as that solver sees it; for most decoders all see the same."""

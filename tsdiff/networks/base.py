@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,20 @@ from tsdiff.networks.embedding import TimeEmbedding
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """What a network's matrix products may be computed in; weights are single precision in any case."""
+
+
+class Kept(dict[Any, Any]):
+    """What functions of a single time gave, so that it is computed once for each."""
+
+    def recall(self, function: Callable[[Tensor], Any], t: Tensor) -> Any:
+        """``function(t)``, of which nothing but ``t`` may change while it is kept."""
+        # To ask another device for its number would take longer than to compute.
+        if t.numel() > 1 or t.device.type != "cpu":
+            return function(t)
+        key = (function, t.item(), t.dtype, t.shape)
+        if key not in self:
+            self[key] = function(t)
+        return self[key]
 
 
 class Network(nn.Module):
@@ -33,12 +47,15 @@ class Network(nn.Module):
         Whether samplers have PyTorch compile the network, where a compiler can be had.
     over_steps
         Whether it sees the steps of an event together; to others each is an event of its own.
+    kept
+        Where it keeps what depends on the time alone, while nothing of it changes; or None.
     """
 
     over_steps: ClassVar[bool] = False
     outlet: nn.Linear | nn.Conv1d
     precision: str = "fp32"
     compiled: bool = False
+    kept: Kept | None = None
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         return self.bind(context)(x, t)
@@ -84,10 +101,32 @@ class Network(nn.Module):
         predict = self.bind(context)
         return _compiled(predict) if self.compiled else predict
 
+    def once(self, function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+        """``function(t)``, from :attr:`kept` if it is there: at all steps times are the same."""
+        # A compiler can't look into it, and a derivative may be taken twice.
+        if self.kept is None or self.compiled or torch.is_grad_enabled():
+            return function(t)
+        return self.kept.recall(function, t)
+
     def products(self, device: torch.device) -> AbstractContextManager[object]:
         """What networks put their layers into: matrix products are in :attr:`precision`."""
         reduced = PRECISIONS[self.precision]
         return torch.autocast(device.type, reduced, enabled=reduced != torch.float32)
+
+
+@contextmanager
+def keeping(module: nn.Module) -> Iterator[Kept]:
+    """All networks of a module, which is left as it is, keep what depends on the time alone."""
+    networks = [part for part in module.modules() if isinstance(part, Network)]
+    kept = Kept()
+    try:
+        for network in networks:
+            network.kept = kept
+        yield kept
+    finally:
+        for network in networks:
+            # Not what was before: threads that draw by turns would leave each other's.
+            network.kept = None
 
 
 @contextmanager

@@ -87,7 +87,7 @@ class DilatedResidualNetwork(Network):
         def predict(x: Tensor, t: Tensor) -> Tensor:
             with self.products(x.device):
                 h = F.leaky_relu(self.inlet(x.flatten(0, 1).unsqueeze(1)), 0.4)
-                time = self.time(t)
+                time = self.once(self.time, t)
                 if t.shape[0] > 1:
                     time = time.repeat_interleave(steps, dim=0)
                 total = torch.zeros_like(h)

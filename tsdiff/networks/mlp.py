@@ -8,6 +8,7 @@ than a dilated convolutional network over the dimensions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -55,15 +56,22 @@ class ResidualMLP(Network):
         self.start_at_zero(self.outlet, *second)
 
     def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        return self._bind(context, lambda t: self.time_modulation(self.time(t)))
+        return self._bind(context, partial(self.once, self._from_time))
 
     def bind_to_chain(self, context: Tensor, num_times: int) -> Callable[[Tensor, Tensor], Tensor]:
         def from_time(t: Tensor) -> Tensor:
             times = torch.arange(1, num_times + 1, dtype=t.dtype, device=t.device) / num_times
-            table = self.time_modulation(self.time(times.unsqueeze(-1)))
+            table = self._from_time(times.unsqueeze(-1))
             return F.embedding((num_times * t).round().long().squeeze(-1) - 1, table)
 
         return self._bind(context, from_time)
+
+    def _from_time(self, t: Tensor) -> Tensor:
+        return self.time_modulation(self.time(t))
+
+    def _parts(self, modulation: Tensor) -> tuple[Tensor, ...]:
+        """Scale and shift of every block, ``[B, T, 2, width]`` each."""
+        return modulation.unflatten(-1, (2, self.num_blocks, self.width)).unbind(-2)
 
     def _bind(
         self, context: Tensor, from_time: Callable[[Tensor], Tensor]
@@ -77,13 +85,13 @@ class ResidualMLP(Network):
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
             with self.products(x.device):
-                modulation = from_context + from_time(t)
-                parts = modulation.unflatten(-1, (2, self.num_blocks, self.width))
-                scales, shifts = parts.unbind(-3)
+                at_time = self._parts(from_time(t))
                 h = self.inlet(x)
-                for first, second, scale, shift in zip(
-                    self.first, self.second, scales.unbind(-2), shifts.unbind(-2), strict=True
+                # Added block by block, they don't leave the cache.
+                for first, second, given, now in zip(
+                    self.first, self.second, self._parts(from_context), at_time, strict=True
                 ):
+                    scale, shift = (given + now).unbind(-2)
                     normal = F.layer_norm(h, (self.width,)).to(shift.dtype)
                     modulated = torch.addcmul(shift, normal, scale)
                     h = h + second(F.silu(first(modulated)))

@@ -102,7 +102,7 @@ class TemporalUNet(Network):
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
             with self.products(x.device):
-                at_time = self.time_modulation(self.time(t)).mT.chunk(len(given), dim=1)
+                at_time = self.once(self._from_time, t).mT.chunk(len(given), dim=1)
                 modulations = iter([a + b for a, b in zip(given, at_time, strict=True)])
                 h = self.inlet(torch.cat([x.mT, _places(x)], dim=1))
                 kept: list[Tensor] = []
@@ -117,6 +117,9 @@ class TemporalUNet(Network):
                 return self.outlet(F.silu(h)).mT.to(x.dtype)
 
         return predict
+
+    def _from_time(self, t: Tensor) -> Tensor:
+        return self.time_modulation(self.time(t))
 
 
 def _halved(context: Tensor) -> Tensor:

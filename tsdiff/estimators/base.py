@@ -55,6 +55,12 @@ _FEW_ARE_WHOLE = (
     "take decoding='autoregressive', which masks single values"
 )
 
+_BEGINS_LATE = (
+    "hardly any value of {} comes before the windows that are held out to validate on: levels and "
+    "spreads are taken from all data, these windows among them, and the network learns nothing of "
+    "what begins so late. Set num_validation_windows lower to train on more, or drop it"
+)
+
 
 @dataclass(kw_only=True, eq=False)
 class GenerativeEstimator(Estimator):
@@ -297,7 +303,13 @@ class GenerativeEstimator(Estimator):
         sampler = WindowSampler(series, model.past_length, self.prediction_length)
         if isinstance(model, HorizonModel) and (share := sampler.share_whole()) < _FEW_WHOLE:
             warnings.warn(_FEW_ARE_WHOLE.format(share, self.title()), DataWarning, stacklevel=2)
-        prepare.fit_statistics(model, series, sampler, self.seed)
+        told, windows = series, sampler
+        if late := prepare.late_dimensions(series, entries):
+            listed = ", ".join(repr(names[d]) for d in late)
+            warnings.warn(_BEGINS_LATE.format(listed), DataWarning, stacklevel=2)
+            told = load_series(entries, facts.freq, 0, sizes=sizes)
+            windows = WindowSampler(told, model.past_length, self.prediction_length)
+        prepare.fit_statistics(model, told, windows, self.seed)
         if not held_out and self.num_validation_windows is None:
             warnings.warn(_NO_VALIDATION.format(self.title()), DataWarning, stacklevel=2)
             return self._predictor(model, [])

@@ -464,10 +464,10 @@ class ForecastModel(nn.Module):
         final.
         """
         if self.coordinates.reference != "level":
-            sampler.keep(self._plain_residuals, self.coordinates.reach)
+            sampler.keep(self.plain_residuals, self.coordinates.reach)
 
     @torch.no_grad()
-    def _plain_residuals(self, target: Tensor, observed: Tensor, features: Tensor) -> Plain:
+    def plain_residuals(self, target: Tensor, observed: Tensor, features: Tensor) -> Plain:
         """Residuals of a whole series as they are before whitening, and their mask."""
         device = self.feature_mean.device
         values, seen = target.to(device).unsqueeze(0), observed.to(device).unsqueeze(0)

@@ -41,9 +41,13 @@ _FEWEST_WINDOWS, _MOST_WINDOWS = 3, 20
 # Pseudo-counts that are tried, as shares of the context length.
 _PRIOR_SHARES = (0.05, 0.15, 0.5, 1.5, 5.0, 50.0)
 _HUBER = 2.0
+# Share of steps of which all dimensions are known, below which the others count, too.
+_FEW_COMPLETE = 0.1
 # Contexts that a correlation is pooled over, and how many of them are held in memory.
 _MOST_TILES, _TILES_AT_ONCE = 512, 8
 _STATISTICS = 17
+# Values, or events, of a dimension below which they tell nothing of its spread.
+_FEW = 30
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,14 @@ def validation_set(entries: list[dict[str, Any]], model: ForecastModel) -> Valid
     return ValidationSet(past, full, whole.target[:, history:], whole.observed[:, history:])
 
 
+def late_dimensions(series: Sequence[Series], entries: Sequence[dict[str, Any]]) -> list[int]:
+    """Dimensions that hardly begin in ``series``, cut from ``entries``, while others are there."""
+    before = np.sum([one.observed.sum(0) for one in series], axis=0)
+    whole = np.sum([np.isfinite(one["target"]).sum(1) for one in entries], axis=0)
+    late = (before < min(_FEW, 0.5 * before.max())) & (whole > before)
+    return np.flatnonzero(late).tolist()
+
+
 def fit_statistics(
     model: ForecastModel, series: Sequence[Series], sampler: WindowSampler, seed: int
 ) -> None:
@@ -249,7 +261,7 @@ def fit_statistics(
             model.coordinates, series, features, model.facts.context_length, model.facts.penalty
         )
     window = _some_windows(model, sampler, seed)
-    _set_typical(model, window, sampler)
+    _set_typical(model, window, sampler, series)
     if isinstance(model, HorizonModel):
         # Modes are made to be standard, and the decoder starts from the law that they are part of.
         model.fit(series)
@@ -266,10 +278,15 @@ def fit_statistics(
     # scaled from both sides, stays positive semi-definite.
     centred = centred / n.sqrt()
     covariance = centred.T @ centred
-    model.decoder.set_data_moments(mean, covariance)
+    # What was hardly seen is whitened, as far as anybody knows.
+    told = (seen.sum(0) >= min(_FEW, 0.5 * float(seen.sum(0).max()))).to(mean.dtype)
+    covariance = torch.outer(told, told) * covariance + torch.diag(1.0 - told)
+    model.decoder.set_data_moments(told * mean, covariance)
 
 
-def _set_typical(model: ForecastModel, window: Window, sampler: WindowSampler) -> None:
+def _set_typical(
+    model: ForecastModel, window: Window, sampler: WindowSampler, series: Sequence[Series]
+) -> None:
     """Typical scale and correlation of residuals, and how far windows are shrunk to them.
 
     The pseudo-count is the one under which forecasts of the windows' futures, one step ahead,
@@ -280,7 +297,7 @@ def _set_typical(model: ForecastModel, window: Window, sampler: WindowSampler) -
     identity = torch.eye(dims, dtype=torch.float64)
     coordinates.set_typical(coordinates.size, identity, 1e-6 * context_length)
     frame = model.frame(window)
-    scale = frame.scale.mean((0, 1)).clamp_min(1e-12)
+    scale = _typical_scale(model, window, frame.scale, series).clamp_min(1e-12)
     correlation = identity
     if coordinates.typical_factor is not None:
         correlation = _pooled_correlation(model, sampler)
@@ -293,6 +310,34 @@ def _set_typical(model: ForecastModel, window: Window, sampler: WindowSampler) -
         coordinates.set_typical(scale, correlation, share * context_length)
         best = max(best, (_log_likelihood(model, window), share * context_length))
     coordinates.pseudo_count.fill_(best[1])
+
+
+def _typical_scale(
+    model: ForecastModel, window: Window, scale: Tensor, series: Sequence[Series]
+) -> Tensor:
+    """Mean of the windows' scales ``[B, 1, D]``, each over windows that saw the dimension."""
+    coordinates = model.coordinates
+    past = window.observed[:, : model.past_length]
+    seen = (past[:, -model.facts.context_length :] > 0.0).any(1)
+    if bool(seen.all()):
+        return scale.mean((0, 1))
+    count = seen.sum(0)
+    if coordinates.reference == "level" or bool(count.all()):
+        rest = coordinates.size
+    else:
+        rest = _residual_size(model, series)
+    mean = (scale.squeeze(1) * seen).sum(0) / count.clamp_min(1)
+    return torch.where(count > 0, mean, rest)
+
+
+def _residual_size(model: ForecastModel, series: Sequence[Series]) -> Tensor:
+    """Root mean square of all residuals, ``[D]``, or the values' size where there are none."""
+    square = count = torch.zeros(model.facts.target_dim, dtype=torch.float64)
+    for one in series:
+        parts = one.target, one.observed, one.features[: len(one)]
+        residual, known = model.plain_residuals(*map(torch.from_numpy, parts))
+        square, count = square + residual.square().sum(0), count + known.sum(0)
+    return torch.where(count > 0, (square / count.clamp_min(1.0)).sqrt(), model.coordinates.size)
 
 
 def _pooled_correlation(model: ForecastModel, sampler: WindowSampler) -> Tensor:
@@ -325,6 +370,8 @@ def _log_likelihood(model: ForecastModel, window: Window) -> float:
     energy = torch.where(size < _HUBER, 0.5 * size.square(), _HUBER * (size - 0.5 * _HUBER))
     log_density = -energy.sum((1, 2)) - log_det.repeat_interleave(len(z) // len(log_det))
     complete = known.amin((1, 2))
+    if complete.mean() < _FEW_COMPLETE:  # what is unknown has the residual 0
+        complete = known.amax((1, 2))
     return float((log_density * complete).sum() / complete.sum().clamp_min(1.0))
 
 

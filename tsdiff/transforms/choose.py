@@ -158,13 +158,17 @@ def fit_linear(
 
 
 def set_size(coordinates: Coordinates, series: Sequence[Series]) -> None:
-    """Set ``centre`` and ``size`` from the observed training values."""
+    """Set ``centre`` and ``size`` from the observed training values.
+
+    Of a dimension without any, what is filled in is the centre, and its size is 1.
+    """
     values = np.concatenate([s.target for s in series])
     weight = np.concatenate([s.observed for s in series])
     count = np.maximum(weight.sum(0), 1.0)
     centre = (values * weight).sum(0) / count
     size = np.sqrt((((values - centre) ** 2) * weight).sum(0) / count)
     size = np.maximum(size, 1e-13 * np.abs(centre) + 1e-12)
+    size[weight.sum(0) == 0.0] = 1.0
     coordinates.centre.copy_(torch.from_numpy(centre))
     coordinates.size.copy_(torch.from_numpy(size))
 
@@ -295,7 +299,10 @@ def _rollout_error(problem: _Problem, coordinates: Coordinates, first: int) -> f
     error = (torch.stack(path, dim=1) - values[steps]) * observed
     # A constant dimension must not be judged by how its mean is rounded.
     floor = 1e-12 * values.abs().amax(0) + 1e-12
-    unit = torch.maximum(values.diff(dim=0).square().mean(0).sqrt(), floor)
+    all_seen = torch.from_numpy(series.observed)
+    known = all_seen[1:] * all_seen[:-1]
+    change = (values.diff(dim=0).square() * known).sum(0) / known.sum(0).clamp_min(1.0)
+    unit = torch.maximum(change.sqrt(), floor)
     unit_sum = torch.maximum(values.sum(1).diff().square().mean().sqrt(), floor.sum())
     each = (error.abs().sum((0, 1)) / observed.sum((0, 1)).clamp_min(1.0) / unit).mean()
     total = error.sum(-1).abs().mean() / unit_sum

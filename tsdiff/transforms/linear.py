@@ -97,9 +97,14 @@ class LinearCorrection(nn.Module):
             self.cross_weight.copy_(cross)
 
 
-def limited_to_spread(target: Tensor) -> Tensor:
-    """Values ``[n, ...]`` within six spreads: a break in one series must not set all weights."""
-    spread = target.square().mean(0).sqrt().clamp_min(1e-12)
+def limited_to_spread(target: Tensor, seen: Tensor | None = None) -> Tensor:
+    """Values ``[n, ...]`` within six spreads: a break in one series must not set all weights.
+
+    The spread is that of what was ``seen``; None is all.
+    """
+    square = target.square()
+    mean = square.mean(0) if seen is None else (square * seen).sum(0) / seen.sum(0).clamp_min(1)
+    spread = mean.sqrt().clamp_min(1e-12)
     return torch.maximum(torch.minimum(target, _OUTLIER * spread), -_OUTLIER * spread)
 
 

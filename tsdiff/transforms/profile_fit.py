@@ -45,6 +45,9 @@ _PRIOR_QUANTILES = 0.3
 _PRIOR_SPREAD, _CERTAIN, _CONSTANT = 0.1, 3.0, 1e-5
 # Origins and draws by which a plan is judged, and the seed of the latter.
 _JUDGED, _DRAWS, _NOISE = 64, 48, 19
+# Errors of a step below which their spread is weighed against others', and as how many these count;
+# and the seed of what stands where nothing was seen.
+_FEW_SEEN, _PRIOR_SEEN, _GAPS = 20, 5.0, 29
 # Pseudo-counts that are tried, as shares of the seasons that a window's restlessness is read from.
 _PRIOR_SEASONS = (0.05, 0.15, 0.5, 1.5, 5.0, 50.0)
 
@@ -144,12 +147,15 @@ def _filled(series: Series, plan: Plan) -> Series:
 
 
 class _Origins(NamedTuple):
-    """All windows of one kind: past ``[n, W, D]``, features ``[n, W + T, ·]``, future, whole."""
+    """All windows of one kind: past ``[n, W, D]``, features ``[n, W + T, ·]``, future.
+
+    And what of the future was seen, of dimensions that were there in the season before it.
+    """
 
     past: Tensor
     features: Tensor
     future: Tensor
-    whole: Tensor
+    seen: Tensor
 
 
 def _origins(
@@ -173,8 +179,10 @@ def _origins(
             values, seen, calendar = (
                 _windows(one, start, memory + horizon) for one in (target, observed, known)
             )
-            whole = seen[:, memory:].bool().flatten(1).all(1)
-            parts.append((values[:, :memory], calendar, values[:, memory:], whole))
+            seen = seen > 0.0
+            begun = seen[:, memory - profile.plan.season : memory].any(1, keepdim=True)
+            seen = seen[:, memory:] & begun
+            parts.append((values[:, :memory], calendar, values[:, memory:], seen))
         several = len(parts) > 1
         columns = zip(*parts, strict=True)
         yield phase, _Origins(*(torch.cat(c) if several else c[0] for c in columns))
@@ -192,6 +200,9 @@ def _windows(values: Tensor, start: Tensor, length: int) -> Tensor:
 class _Errors(NamedTuple):
     """Of origins of one kind: left out and fitted, ``[n, T, D]``, changes, ``[n, D]``, windows.
 
+    Where a truth wasn't seen, they are drawn at random, as large as the others, so that they say
+    nothing of anything else.
+
     And the errors if the last season repeated, where modes persist, else what was left out.
     """
 
@@ -203,20 +214,23 @@ class _Errors(NamedTuple):
 
 
 def _regress(profile: ProfileForecast, phase: int, origins: _Origins) -> _Errors:
-    past, features, future, whole = origins
-    if not whole.all() and int(whole.sum()) >= len(past) / 2:
+    whole = origins.seen.flatten(1).all(1)
+    if not whole.all() and int(whole.sum()) >= len(whole) / 2:
         origins = _Origins(*(part[whole] for part in origins))
-        past, features, future, _ = origins
+    past, features, future, _ = origins
+    seen = None if bool(origins.seen.all()) else origins.seen
     plain = profile.profile(past)
     unit = profile.unit(plain)
-    change = profile.change(past, unit)
+    change = _known_change(profile.change(past, unit), seen)
     plain, unit = profile.ahead(plain), profile.ahead(unit)
-    errors = limited_to_spread((future - plain) / unit)
+    errors = limited_to_spread((future - plain) / unit, seen)
+    if seen is not None:
+        errors = errors * seen
     repeated = errors
     if profile.plan.bounded:
         repeated = limited_to_spread((profile.last_season(past) - plain) / unit)
     if not profile.plan.corrected:
-        return _Errors(errors, errors, repeated, change, origins)
+        return _filled_in(_Errors(errors, errors, repeated, change, origins), seen)
     design = profile.regressors(past, features)
     mean, std = design.mean(0), design.std(0, unbiased=False)
     std = torch.where(std > 1e-9, std, torch.inf)
@@ -236,7 +250,38 @@ def _regress(profile: ProfileForecast, phase: int, origins: _Origins) -> _Errors
         return on_panel(target - left).unflatten(1, (profile.horizon, -1)) @ profile.panel.mT
 
     left_out, fitted = (errors - explained(s) for s in (solution.left_out, solution.fitted))
-    return _Errors(left_out, fitted, repeated + (left_out - errors), change, origins)
+    found = _Errors(left_out, fitted, repeated + (left_out - errors), change, origins)
+    return _filled_in(found, seen)
+
+
+def _known_change(change: Tensor, seen: Tensor | None) -> Tensor:
+    """Changes ``[n, D]``, which are typical ones in windows that tell of nothing."""
+    if seen is None:
+        return change
+    told = seen.any(1)
+    typical = (change * told).sum(0) / told.sum(0).clamp_min(1)
+    return torch.where(told, change, typical)
+
+
+def _filled_in(errors: _Errors, seen: Tensor | None) -> _Errors:
+    if seen is None:
+        return errors
+    generator = seeded(0, _GAPS)
+    noise = torch.randn(seen.shape, dtype=errors.left_out.dtype, generator=generator)
+
+    def filled(some: Tensor) -> Tensor:
+        return torch.where(seen, some, _seen_spread(some, seen) * noise)
+
+    left_out, fitted, repeated = map(filled, errors[:3])
+    return errors._replace(left_out=left_out, fitted=fitted, repeated=repeated)
+
+
+def _seen_spread(errors: Tensor, seen: Tensor) -> Tensor:
+    """Of what was seen of errors ``[n, T, D]``, ``[T, D]``; little is weighed against the rest."""
+    count, square = seen.sum(0), (errors.square() * seen).sum(0)
+    typical = square.sum() / count.sum().clamp_min(1)
+    prior = torch.where(count < _FEW_SEEN, _PRIOR_SEEN, 0.0)
+    return ((square + prior * typical) / (count + prior).clamp_min(1e-300)).sqrt()
 
 
 def _common_axes(errors: Tensor, *, told_apart: bool) -> Tensor:
@@ -434,6 +479,9 @@ def _judge(plan: Plan, series: Series, horizon: int) -> float | None:
     values = torch.from_numpy(series.target)[index]
     past, future = values[:, : plan.memory], values[:, plan.memory :]
     observed = torch.from_numpy(series.observed)[index][:, plan.memory :]
+    # What begins later has no size yet.
+    before = torch.from_numpy(series.observed)[:split].sum(0)
+    observed = observed * (before >= min(_FEW_SEEN, 0.5 * float(before.max())))
     frame = profile(past, features[index])
     noise = torch.randn(
         (len(index) * _DRAWS, horizon * dims),

@@ -36,7 +36,7 @@ MAY_KNOW = {
         "random",
         "_version",
     },
-    "guidance": {"datasets", "decoders", "solvers", "random"},
+    "guidance": {"datasets", "transforms", "decoders", "solvers", "random"},
     "benchmark": {"datasets", "estimators", "evaluation", "networks", "_version"},
     "random": set(),
     "_version": set(),

@@ -10,10 +10,10 @@ import torch
 
 import tsdiff
 from tests.estimators.small import SMALL, entry, random_walk, samples_of
-from tsdiff.transforms import load_series, sizes_of
+from tsdiff.transforms import Sizes, load_series, sizes_of
 
 FACTOR = 4096.0
-ONES = (1.0, 1.0, 1.0)
+ONES = Sizes((1.0, 1.0, 1.0), 0.0)
 
 
 def panel(factor: float, length: int = 160) -> list[dict]:
@@ -32,24 +32,76 @@ class TestSizes:
     def test_of_series_is_their_geometric_mean(self):
         """A walk that is longer, and has come further, is of no other size."""
         walk = random_walk(20_000)
-        (size,) = {np.round(one, 1) for one in sizes_of([entry(walk)])}
-        assert size == 1.0
+        np.testing.assert_allclose(sizes_of([entry(walk)]).typical, 1.0, rtol=0.05)
         data = [entry(walk[:, :2000]), entry(100.0 * walk), entry(np.ones((3, 80)))]
-        np.testing.assert_allclose(sizes_of(data), 10.0, rtol=0.05)
-        np.testing.assert_array_equal(sizes_of(data[2:]), 1.0)
+        np.testing.assert_allclose(sizes_of(data).typical, 10.0, rtol=0.05)
+        np.testing.assert_array_equal(sizes_of(data[2:]).typical, 1.0)
 
-    def test_constants_are_measured_in_what_is_typical(self):
+    def test_what_typical_sizes_say_of_a_series_is_known_from_how_they_differ(self):
+        """A weight is that of so many changes: many of series that are alike, none of others."""
+        walks = [random_walk(seed=seed) for seed in range(40)]
+        alike = sizes_of(entry(walk) for walk in walks)
+        apart = sizes_of(entry(np.exp((-0.5, 0.5)[n % 2]) * walk) for n, walk in enumerate(walks))
+        strange = sizes_of(entry(10.0**number * walk) for number, walk in enumerate(walks[:9]))
+        assert alike.weight == 50.0
+        np.testing.assert_allclose(apart.weight, 1.0 / (2.0 * 0.5**2), rtol=0.1)
+        assert strange.weight < 0.1
+
+    def test_constants_are_measured_in_the_less_the_longer_they_are(self):
         values = random_walk()
         values[1] = 1e6
-        (series,) = load_series([entry(values)], "D", 0, sizes=(3.0, 4.0, 5.0))
-        assert series.unit[1] == 4.0
-        np.testing.assert_allclose(series.unit[[0, 2]], 1.0, rtol=0.2)
+        sizes = Sizes((3.0, 4.0, 5.0), 1.0)
+        for length in (160, 40, 1):
+            (series,) = load_series([entry(values[:, :length])], "D", 0, sizes=sizes)
+            assert series.measure.unit[1] == 4.0 / length
+            assert series.measure.origin[1] == 1e6
+
+    @pytest.mark.parametrize("level", [0.0, 1e7, -3e4])
+    def test_levels_are_origins(self, level):
+        (series,) = load_series([entry(random_walk() + level)], "D", 0, sizes=ONES)
+        np.testing.assert_allclose(series.target.mean(0), 0.0, atol=1e-7)
+
+    @pytest.mark.parametrize("floor", [0.0, -4.6, 10.0])
+    def test_what_values_rest_on_is_an_origin(self, floor):
+        values = np.maximum(random_walk(), 10.0) - 10.0 + floor
+        (series,) = load_series([entry(values)], "D", 0, sizes=ONES)
+        np.testing.assert_array_equal(series.measure.origin, floor)
+        assert series.target.min() == 0.0
+
+    def test_short_histories_lean_on_what_is_typical(self):
+        """Two changes of a walk may be next to nothing; thirty are told by themselves."""
+        walk = random_walk(3000, dims=1)[0]
+        short = [entry(walk[None, i : i + 3]) for i in range(0, 2997, 3)]
+
+        def error(weight: float) -> float:
+            found = load_series(short, "D", 0, sizes=Sizes((1.0,), weight))
+            return float(np.mean([np.log(series.measure.unit) ** 2 for series in found]))
+
+        assert error(20.0) < 0.05 * error(0.0)
+        (one,), (other,) = (
+            load_series([entry(walk[None, :32])], "D", 0, sizes=Sizes((9.0,), weight))
+            for weight in (20.0, 0.0)
+        )
+        assert one.measure.unit == other.measure.unit
+
+    @pytest.mark.parametrize("fault", [-999.0, 1e5])
+    def test_a_fault_is_not_what_all_else_is_measured_in(self, fault):
+        values = random_walk(500)
+        values[:, 60] = fault
+        (series,) = load_series([entry(values)], "D", 0, sizes=ONES)
+        np.testing.assert_allclose(series.measure.unit, 1.0, rtol=0.2)
+
+    def test_who_is_seen_every_other_step_has_a_size_too(self):
+        values = 1000.0 * random_walk(2000)
+        values[:, ::2] = np.nan
+        (series,) = load_series([entry(values)], "D", 0, sizes=ONES)
+        np.testing.assert_allclose(series.measure.unit, 1000.0, rtol=0.1)
 
     @pytest.mark.parametrize("factor", [1.0, 3.7e8, 1e-12])
     def test_changes_are_units(self, factor):
         values = factor * random_walk()
         (series,) = load_series([entry(values)], "D", 0, sizes=ONES)
-        np.testing.assert_allclose(series.target * series.unit, values.T, rtol=1e-15)
+        np.testing.assert_allclose(series.measure.leave(series.target), values.T, rtol=1e-14)
         np.testing.assert_allclose(np.square(np.diff(series.target, axis=0)).mean(0), 1.0)
 
     def test_gaps_change_nothing(self):
@@ -57,18 +109,19 @@ class TestSizes:
         gappy = values.copy()
         gappy[:, 100:900] = np.nan
         (whole,), (rest,) = (load_series([entry(v)], "D", 0, sizes=ONES) for v in (values, gappy))
-        np.testing.assert_allclose(whole.unit, rest.unit, rtol=0.1)
+        np.testing.assert_allclose(whole.measure.unit, rest.measure.unit, rtol=0.1)
 
     def test_the_future_is_not_known(self):
         values = random_walk()
         wild = values.copy()
         wild[:, -4:] *= 1e6
         one, other = (load_series([entry(v)], "D", 0, sizes=ONES, future=4) for v in (values, wild))
-        np.testing.assert_array_equal(one[0].unit, other[0].unit)
+        np.testing.assert_array_equal(one[0].measure, other[0].measure)
 
     def test_nothing_is_measured_unless_asked(self):
         (series,) = load_series([entry(1e6 * random_walk())], "D", 0)
-        np.testing.assert_array_equal(series.unit, 1.0)
+        np.testing.assert_array_equal(series.measure.unit, 1.0)
+        np.testing.assert_array_equal(series.measure.origin, 0.0)
 
 
 SETTINGS = [{}, {"decoding": "horizon", "lags": (1,)}, {"scaling": "pooled"}]

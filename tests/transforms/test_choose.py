@@ -12,6 +12,7 @@ from tsdiff.transforms import (
     SCALINGS,
     Coordinates,
     LinearCorrection,
+    Measure,
     Series,
     calendar_features,
     choose_coordinates,
@@ -35,7 +36,7 @@ def series_of(values: np.ndarray, features: np.ndarray | None = None) -> Series:
         static_cat=np.zeros(0, np.int64),
         start=pd.Period("2020-01-01", freq="D"),
         item_id=None,
-        unit=np.ones(values.shape[1]),
+        measure=Measure(np.zeros(values.shape[1]), np.ones(values.shape[1])),
     )
 
 

@@ -138,7 +138,7 @@ class GenerativeEstimator(Estimator):
         Samples per validation window.
     calibrate
         Whether forecasts are made wider or narrower after training, by one factor under which the
-        held-out windows lie in them as they should, if their CRPS is no higher for it
+        held-out windows lie in them as they should, if their CRPS hardly rises for it
         (:mod:`tsdiff.estimators.calibration`). None does so step by step around the last value,
         where residuals are hardly more than their spread.
     seed

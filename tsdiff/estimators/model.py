@@ -24,6 +24,7 @@ from tsdiff.transforms import (
     LinearCorrection,
     Plain,
     Plan,
+    Sizes,
     Window,
     WindowSampler,
 )
@@ -58,8 +59,8 @@ class DataFacts:
     plan
         How the whole horizon is forecast where it is drawn at once, or None.
     sizes
-        Typical size of changes, ``[D]``, where each series is measured in its own; all tensors of
-        the model are in these units. None: values are as they are.
+        Typical size of changes, where each series is measured in its own; all tensors of the model
+        are in these units. None: values are as they are.
     """
 
     target_dim: int
@@ -77,7 +78,7 @@ class DataFacts:
     cardinalities: tuple[int, ...]
     dimension_names: tuple[str, ...]
     plan: Plan | None = None
-    sizes: tuple[float, ...] | None = None
+    sizes: Sizes | None = None
 
 
 class _Past(NamedTuple):

@@ -29,7 +29,7 @@ from tsdiff.networks import PRECISIONS
 from tsdiff.networks.base import computing_in
 from tsdiff.random import seeded
 from tsdiff.solvers import Grid, Solver
-from tsdiff.transforms import forecast_windows, load_series
+from tsdiff.transforms import Measure, forecast_windows, load_series, measures_of
 
 if TYPE_CHECKING:
     from tsdiff.estimators.base import GenerativeEstimator
@@ -233,7 +233,8 @@ class GenerativePredictor(RepresentablePredictor):
             sizes=self.facts.sizes,
         )
         window = forecast_windows(series, past, steps).to(device)
-        unit = torch.from_numpy(np.stack([one.unit for one in series])).to(device)[:, None, None]
+        measure = Measure(*(part.to(device) for part in measures_of(series)))
+        of_samples = Measure(*(part.unsqueeze(1) for part in measure))
         chunks = []
         # Generators belong to a series and a chunk of samples, so that neither batches nor memory
         # have a say in what is drawn.
@@ -246,13 +247,16 @@ class GenerativePredictor(RepresentablePredictor):
                 seeded(seed, _FORECAST, number, chunk, device=device) for number, _, _ in batch
             ]
             steering = steer and steer(
-                num_samples=count, generator=generators[0], ahead=silence, unit=unit[0, 0, 0]
+                num_samples=count,
+                generator=generators[0],
+                ahead=silence,
+                measure=Measure(*(part[0, 0] for part in measure)),
             )
             with computing_in(self.model, precision), self.model.decoder.drawing():
                 drawn = self.model.sample(
                     window, count, generators, steps=steps, steering=steering, **sampler
                 )
-            drawn = drawn[:, :, silence:] * unit
+            drawn = of_samples.leave(drawn[:, :, silence:])
             if steering is not None and self.facts.sizes is not None:
                 drawn = steering.pinned(drawn[0]).unsqueeze(0)
             chunks.append(drawn.cpu().numpy())
@@ -354,7 +358,7 @@ class GenerativePredictor(RepresentablePredictor):
             window = forecast_windows(series, length, 0).to(device)
             generators = [seeded(seed, _LIKELIHOOD, number, device=device) for number in numbers]
             nats = self.model.log_prob(window, generators, method=method, **options)
-            volume = np.log([one.unit for one in series]).sum(1, keepdims=True)
+            volume = np.log([one.measure.unit for one in series]).sum(1, keepdims=True)
             found[numbers.start : numbers.stop] = nats.cpu().numpy() - volume
         if len(found) and np.isnan(found).all():
             raise DataError(

@@ -18,7 +18,7 @@ from tsdiff.estimators import checks, prepare
 from tsdiff.estimators.model import ForecastModel
 from tsdiff.guidance.preferences import Futures, preference_loss
 from tsdiff.random import seeded
-from tsdiff.transforms import Window, WindowSampler, load_series
+from tsdiff.transforms import Measure, Window, WindowSampler, load_series
 
 Cost = Callable[[Tensor, Tensor], Tensor]
 """``(futures [R, T, D], truths [R, T, D]) -> [R]``, in the data's units: what each future would
@@ -129,22 +129,23 @@ def _pairs(
     """Windows whose futures are the cheapest and the dearest candidate."""
     horizon, count = model.facts.prediction_length, options.num_candidates
     which = sampler.numbers(options.num_windows, seeded(options.seed, _WINDOWS))
-    windows, unit = sampler.take(which), sampler.units(which)
+    windows, measure = sampler.take(which), sampler.measure(which)
     whole = (windows.observed[:, -horizon:] > 0.0).all(2).all(1)
     if not bool(whole.any()):
         raise DataError(
             "no window has a future without missing values, and costs need the whole of it: give "
             "more data, or fill the gaps"
         )
-    windows, unit = windows.take(whole), unit[whole]
+    windows, measure = windows.take(whole), Measure(*(part[whole] for part in measure))
     past = windows._replace(
         target=windows.target[:, :-horizon], observed=windows.observed[:, :-horizon]
     )
     generators = [seeded(options.seed, _CANDIDATES, row) for row in range(len(past.target))]
-    truth = windows.target[:, -horizon:] * unit
+    truth = measure.leave(windows.target[:, -horizon:])
     _costs(cost, truth, truth)  # before the long part
     drawn = model.sample(past, count, generators)
-    futures = (drawn * unit.unsqueeze(1)).flatten(0, 1)
+    of_each = Measure(*(part.repeat_interleave(count, dim=0) for part in measure))
+    futures = of_each.leave(drawn.flatten(0, 1))
     costs = _costs(cost, futures, truth.repeat_interleave(count, dim=0))
     costs = costs.view(-1, count)
     telling = costs.amax(1) > costs.amin(1)

@@ -19,6 +19,7 @@ from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.random import seeded
 from tsdiff.transforms import (
     Series,
+    Sizes,
     Window,
     WindowSampler,
     choose_coordinates,
@@ -62,12 +63,15 @@ class ValidationSet:
         The same windows with their future, and no more past than the loss needs.
     truth, observed
         The future and its mask, ``[V, T, D]``.
+    num_dates
+        How many different steps they begin at: series of one time have much in common.
     """
 
     past: Window
     full: Window
     truth: Tensor
     observed: Tensor
+    num_dates: int
 
 
 def align_dimensions(entries: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -120,7 +124,7 @@ def gather_facts(
     scaling: str,
     linear: str,
     decoding: str = "autoregressive",
-    sizes: tuple[float, ...] | None = None,
+    sizes: Sizes | None = None,
 ) -> DataFacts:
     """Everything that widths follow from; arguments that are None are chosen by frequency.
 
@@ -219,6 +223,7 @@ def _windows_in(length: int, horizon: int) -> tuple[int, int]:
     return (_FEWEST_WINDOWS, stride) if stride > 0 else (0, 0)
 
 
+@business_day_periods()
 def validation_set(entries: list[dict[str, Any]], model: ForecastModel) -> ValidationSet:
     """Tensors of the validation windows of a model."""
     horizon, history = model.facts.prediction_length, model.history_length
@@ -233,7 +238,10 @@ def validation_set(entries: list[dict[str, Any]], model: ForecastModel) -> Valid
     whole = forecast_windows(series, history + horizon, 0)
     past = whole._replace(target=whole.target[:, :history], observed=whole.observed[:, :history])
     full = whole.last(model.past_length + horizon)
-    return ValidationSet(past, full, whole.target[:, history:], whole.observed[:, history:])
+    dates = {first_step(entry, horizon) for entry in entries}
+    return ValidationSet(
+        past, full, whole.target[:, history:], whole.observed[:, history:], len(dates)
+    )
 
 
 def late_dimensions(series: Sequence[Series], entries: Sequence[dict[str, Any]]) -> list[int]:

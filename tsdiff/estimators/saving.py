@@ -15,7 +15,7 @@ from tsdiff import solvers
 from tsdiff._version import __version__
 from tsdiff.estimators.model import DataFacts
 from tsdiff.solvers import Grid, Solver
-from tsdiff.transforms import Plan
+from tsdiff.transforms import Plan, Sizes
 
 if TYPE_CHECKING:
     from tsdiff.estimators.predictor import GenerativePredictor
@@ -136,7 +136,8 @@ def load(folder: Path) -> GenerativePredictor:
     for name in ("lags", "cardinalities", "dimension_names"):
         data[name] = tuple(data[name])
     if data.get("sizes") is not None:
-        data["sizes"] = tuple(data["sizes"])
+        sizes = data["sizes"]
+        data["sizes"] = Sizes(tuple(sizes["typical"]), sizes["weight"])
     if data.get("plan") is not None:
         data["plan"] = Plan(**data["plan"])
     parameters = {name: _from_json(value) for name, value in config["parameters"].items()}

@@ -23,6 +23,7 @@ from tsdiff.guidance.particles import effective_size, resample
 from tsdiff.guidance.potentials import QuantilePotential
 from tsdiff.guidance.reading import Outlook
 from tsdiff.guidance.sampler import Affine, GuidedSampler, Potential, Target
+from tsdiff.transforms.series import Measure
 
 _ROUNDS = 30
 
@@ -46,9 +47,9 @@ class Steering:
         Steps that are drawn before the forecast begins.
     item_id
         What messages call the series.
-    unit
-        What the model's values are to be multiplied by to be those that conditions are about,
-        ``[D]`` in the model's order; None is 1.
+    measure
+        What the model's values, unlike those that conditions are about, are measured in, ``[D]`` in
+        the model's order; None is nothing else.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Steering:
         generator: torch.Generator,
         ahead: int = 0,
         item_id: Any = None,
-        unit: Tensor | None = None,
+        measure: Measure | None = None,
     ):
         self.num_samples, self.num_particles = num_samples, num_samples * particles
         self._conditions, self._outlook = conditions, outlook
@@ -73,7 +74,8 @@ class Steering:
         self._order, self._back = order, [order.index(d) for d in range(len(order))]
         self._ahead, self._generator, self._item_id = ahead, generator, item_id
         device = generator.device
-        self._unit = torch.ones(len(order), device=device) if unit is None else unit
+        plain = torch.zeros(len(order), device=device), torch.ones(len(order), device=device)
+        self._measure = measure or Measure(*plain)
         self._log_weights = torch.zeros(self.num_particles, device=device, dtype=torch.float64)
         self._ancestors = torch.arange(self.num_particles, device=device)
         self._targets: list[tuple[int, _Reordered]] = []
@@ -92,7 +94,8 @@ class Steering:
         """Values ``[P, D]`` of a step, one for each particle's context ``[P, 1, H]``."""
         if self._sampler is None:
             self._sampler = GuidedSampler(decoder, **sampler)
-        affine = Affine(affine.offset * self._unit, affine.matrix * self._unit.unsqueeze(-1))
+        matrix = affine.matrix * self._measure.unit.unsqueeze(-1)
+        affine = Affine(self._measure.leave(affine.offset), matrix)
         target = self._target(step - self._ahead, affine.matrix)
         values, log_weights = self._sampler.draw(context, target, affine, self._generator)
         self._log_weights = self._log_weights + log_weights
@@ -106,7 +109,7 @@ class Steering:
                 f"{step - self._ahead}: they contradict one another, or the forecast is far from "
                 "them. Give known values an error (std), or take more particles"
             )
-        return values / self._unit
+        return self._measure.enter(values)
 
     def survivors(self) -> Tensor | None:
         """Particles to go on with, ``[P]``, where weights have grown unequal; else None."""
@@ -125,7 +128,7 @@ class Steering:
         """
         for _ in range(_ROUNDS if len(self._targets) > 1 else 0):
             for step, target in self._targets:
-                values = paths[:, step].double() * self._unit
+                values = self._measure.leave(paths[:, step].double())
                 self._log_weights = target.settle(values, self._log_weights, warn=False)
         rows = resample(self._log_weights, self.num_samples, self._generator)
         order = torch.randperm(len(rows), generator=self._generator, device=rows.device)

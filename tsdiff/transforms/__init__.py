@@ -10,8 +10,14 @@ from tsdiff.transforms.linear import LinearCorrection
 from tsdiff.transforms.profile import Plan, ProfileForecast, ProfileFrame
 from tsdiff.transforms.profile_fit import choose_plan, fit_profile
 from tsdiff.transforms.recent_errors import history_length, lately
-from tsdiff.transforms.series import Series, load_series, sizes_of
-from tsdiff.transforms.windows import Plain, Window, WindowSampler, forecast_windows
+from tsdiff.transforms.series import Measure, Series, Sizes, load_series, sizes_of
+from tsdiff.transforms.windows import (
+    Plain,
+    Window,
+    WindowSampler,
+    forecast_windows,
+    measures_of,
+)
 
 __all__ = [
     "LINEAR",
@@ -20,11 +26,13 @@ __all__ = [
     "Frame",
     "InputLayer",
     "LinearCorrection",
+    "Measure",
     "Plain",
     "Plan",
     "ProfileForecast",
     "ProfileFrame",
     "Series",
+    "Sizes",
     "Window",
     "WindowSampler",
     "calendar_features",
@@ -39,6 +47,7 @@ __all__ = [
     "history_length",
     "lately",
     "load_series",
+    "measures_of",
     "num_calendar_features",
     "season_length",
     "set_size",

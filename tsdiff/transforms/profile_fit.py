@@ -19,7 +19,7 @@ from tsdiff.transforms.gaps import filled_by_season
 from tsdiff.transforms.lags import base_frequency, season_is_day, season_length
 from tsdiff.transforms.linear import limited_to_spread
 from tsdiff.transforms.profile import LARGEST_SCORE, SCORES, Plan, ProfileForecast, to_scores
-from tsdiff.transforms.series import Series
+from tsdiff.transforms.series import Series, resting_on
 
 _DEPTHS = (1, 2, 3, 5, 7, 14)
 _PENALTIES = tuple(10.0**power for power in range(-3, 5))
@@ -32,7 +32,6 @@ _FEWEST_ORIGINS = 60
 _MOST_WEIGHTS, _MOST_MOMENTS = 2**24, 2**27
 _HELD_OUT = 0.2
 _WORTHWHILE = 0.02
-_RESTING = 0.01
 # A mode's own spread is weighed against that of the product as so many origins would be.
 # So many weigh that nothing of a mode stays from one season to the next, too.
 _PRIOR_ORIGINS = 20.0
@@ -506,13 +505,8 @@ def _crps(drawn: Tensor, truth: Tensor) -> Tensor:
 
 
 def _lowest(values: Tensor, observed: Tensor) -> Tensor:
-    """The least value, where observed values rest on it, and minus infinity elsewhere, ``[D]``."""
-    seen = observed > 0.0
-    least = values.where(seen, torch.inf).amin(0)
-    most = values.where(seen, -torch.inf).amax(0)
-    resting = ((values == least) & seen).double().sum(0) / observed.sum(0)
-    bounded = (resting >= _RESTING) & (most > least)
-    return torch.where(bounded, least, -torch.inf)
+    """See :func:`tsdiff.transforms.series.resting_on`."""
+    return torch.from_numpy(resting_on(values.numpy(), observed.numpy()))
 
 
 def _floor(spread: Tensor) -> float:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tsdiff.transforms.series import Series
+from tsdiff.transforms.series import Measure, Series
 
 
 class Plain(NamedTuple):
@@ -127,7 +127,7 @@ class WindowSampler:
         self._features = torch.from_numpy(np.concatenate([s.features[: len(s)] for s in padded]))
         self._static_real = torch.from_numpy(np.stack([s.static_real for s in padded]))
         self._static_cat = torch.from_numpy(np.stack([s.static_cat for s in padded]))
-        self._units = torch.from_numpy(np.stack([s.unit for s in padded]))
+        self._measure = measures_of(padded)
         self._steps = torch.arange(self.length)
         self._lengths = lengths.tolist()
         self._plain: Plain | None = None
@@ -176,9 +176,9 @@ class WindowSampler:
         """Numbers of ``batch_size`` windows, drawn with replacement."""
         return torch.randint(len(self), (batch_size,), generator=generator)
 
-    def units(self, which: Tensor) -> Tensor:
-        """What values of the windows of the given numbers were divided by, ``[B, 1, D]``."""
-        return self._units[self._owners[which]].unsqueeze(1)
+    def measure(self, which: Tensor) -> Measure:
+        """What values of the windows of the given numbers are measured in, ``[B, 1, D]``."""
+        return Measure(*(part[self._owners[which]] for part in self._measure))
 
     def take(self, which: Tensor) -> Window:
         """The windows of the given numbers, ``[B]`` int64."""
@@ -195,6 +195,12 @@ class WindowSampler:
             self._static_cat[owner],
             plain,
         )
+
+
+def measures_of(series: Sequence[Series]) -> Measure:
+    """What the series are measured in, tensors ``[B, 1, D]``."""
+    columns = zip(*(one.measure for one in series), strict=True)
+    return Measure(*(torch.from_numpy(np.stack(column)).unsqueeze(1) for column in columns))
 
 
 def forecast_windows(series: Sequence[Series], past_length: int, horizon: int) -> Window:

@@ -75,6 +75,27 @@ def calmer():
     return float(predictor.model.calibration), predictor
 
 
+@pytest.mark.parametrize("still", [1, 2])
+def test_dimensions_that_stand_still_have_no_say(still: int):
+    """A truth that doesn't move lies in the middle of any forecast."""
+    walk = random_walk(760)
+    walk[:still, 500:] = walk[:still, 499:500]
+    settings = UNTRAINED | {"num_validation_windows": 20, "scaling": "increment"}
+    model = tsdiff.FlowMatchingEstimator(**settings).fit([entry(walk)], progress=False).model
+    assert float(model.calibration) > 0.9
+
+
+def test_windows_of_one_date_are_as_good_as_one():
+    """Twelve series that do the same say no more than one of them."""
+    data = [entry(calming(760, turn=660))]
+    settings = UNTRAINED | {"scaling": "pooled", "num_validation_windows": 20}
+    one, twelve = (
+        float(tsdiff.FlowMatchingEstimator(**settings).fit(some, progress=False).model.calibration)
+        for some in (data, 12 * data)
+    )
+    assert twelve == pytest.approx(one, rel=0.05)
+
+
 def test_a_calmer_end_makes_forecasts_narrower(calmer):
     factor, predictor = calmer
     assert factor < 0.85

@@ -139,7 +139,7 @@ def sizes_of(entries: Iterable[dict[str, Any]]) -> Sizes:
     # A size that follows from n changes has a logarithm of variance 1 / 2n by that alone.
     apart = np.where(moving, np.square(log - mean) - 0.5 / count.clip(1), 0.0)
     freedom = max(1, moving.sum() - moving.any(0).sum())
-    weight = 0.5 / max(float(apart.sum()) / freedom, 0.5 / _MOST_WEIGHT)
+    weight = 0.5 / max(float(apart.sum() / freedom), 0.5 / _MOST_WEIGHT)
     return Sizes(tuple(np.exp(mean).tolist()), weight)
 
 

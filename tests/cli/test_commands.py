@@ -298,6 +298,21 @@ def test_long_tables_are_read_by_their_columns(table: Path, tmp_path: Path) -> N
     assert GenerativePredictor.load(tmp_path / "m").facts.target_dim == 2
 
 
+def test_dates_are_read_as_the_option_says(table: Path, tmp_path: Path) -> None:
+    """First days of months, whose days and months may be mistaken for each other."""
+    wide = pd.read_csv(table)[:40]
+    wide["time"] = pd.date_range("2018-01-01", periods=40, freq="MS").strftime("%d/%m/%Y")
+    months = tmp_path / "months.csv"
+    wide.to_csv(months, index=False)
+    command = ["train", months, "--prediction-length", "2", "--output", tmp_path / "m", *small()]
+    refused = call(*command)
+    assert refused.exit_code == 1
+    assert "--date-format on the command line" in refused.stderr
+    result = call(*command, "--date-format", "%d/%m/%Y")
+    assert result.exit_code == 0, result.output
+    assert GenerativePredictor.load(tmp_path / "m").facts.freq == "M"
+
+
 def test_an_interrupted_run_is_neither_lost_nor_mixed_up(table: Path, tmp_path: Path) -> None:
     checkpoints = tmp_path / "checkpoints"
     command = ["train", table, "--prediction-length", "5", "--output", tmp_path / "m", *small()]

@@ -64,6 +64,71 @@ def test_times_may_stand_in_a_column_of_text():
     assert entry["dimension_names"] == ["b"]
 
 
+def written(pattern, freq="D", rows=40, start="2024-01-05"):
+    """A frame whose index is text."""
+    df = wide(freq, rows, start)
+    return df.set_axis(df.index.strftime(pattern), axis=0)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "freq", "formats"),
+    [
+        ("%d/%m/%Y", "MS", ("%d/%m/%Y", "%m/%d/%Y")),
+        ("%d.%m.%Y", "MS", ("%d.%m.%Y", "%m.%d.%Y")),
+        ("%m-%d-%Y", "MS", ("%d-%m-%Y", "%m-%d-%Y")),
+        ("%d.%m.%Y %H:%M", "h", ("%d.%m.%Y %H:%M", "%m.%d.%Y %H:%M")),
+        ("%d/%m/%y", "D", ("%d/%m/%y", "%y/%m/%d")),
+    ],
+)
+def test_dates_of_two_readings_are_refused_and_read_by_their_format(pattern, freq, formats):
+    df = written(pattern, freq)
+    with pytest.raises(DataError, match="more than one way") as error:
+        from_frame(df)
+    assert all(one in str(error.value) for one in formats)
+    (entry,) = from_frame(df, date_format=pattern)
+    with business_day_periods():
+        expected = pd.date_range("2024-01-05", periods=1, freq=freq)[0]
+        assert entry["start"].start_time == expected
+    assert entry["target"].shape == (2, 40)
+
+
+@pytest.mark.parametrize("pattern", ["%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%y-%m-%d"])
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_dates_of_one_reading_need_no_format(pattern):
+    """The 13th of a month tells, or a year that is no day, wherever it stands."""
+    start = "1999-01-05" if "%y" in pattern else "2024-01-05"
+    (entry,) = from_frame(written(pattern, start=start))
+    assert entry["start"] == pd.Period(start, "D")
+    assert entry["target"].shape == (2, 40)
+
+
+def test_the_dates_of_all_items_tell_how_they_are_read():
+    long = pd.concat([written("%d.%m.%Y", rows=5).assign(k=1), written("%d.%m.%Y").assign(k=2)])
+    first, _ = from_frame(long, item_column="k")
+    assert first["start"] == pd.Period("2024-01-05", "D")
+
+
+def test_numbers_are_dates_if_a_format_says_so():
+    df = written("%Y%m%d")
+    (entry,) = from_frame(df.set_axis(df.index.astype(int), axis=0), date_format="%Y%m%d")
+    assert entry["start"] == pd.Period("2024-01-05", "D")
+
+
+@pytest.mark.parametrize("utc", ["UTC", "Etc/GMT", "+00:00"])
+def test_universal_time_is_taken_as_it_is(utc):
+    df = wide("h", rows=40)
+    (entry,) = from_frame(df.tz_localize(utc))
+    (text,) = from_frame(df.set_axis(df.tz_localize(utc).index.astype(str), axis=0))
+    assert entry["start"] == text["start"] == pd.Period("2024-01-01 00:00", "h")
+
+
+def test_offsets_that_change_are_refused():
+    times = pd.date_range("2024-03-30", periods=72, freq="h", tz="Europe/Berlin")
+    df = pd.DataFrame({"a": np.arange(72)}, index=times.strftime("%Y-%m-%d %H:%M%z"))
+    with pytest.raises(DataError, match="several offsets from universal time"):
+        from_frame(df)
+
+
 def test_period_index_and_series():
     index = pd.period_range("2024-01-01", periods=5, freq="h")
     (entry,) = from_frame(pd.Series(np.arange(5.0), index=index, name="load"))
@@ -148,6 +213,18 @@ BAD = {
         "no multiple of '2[hH]'",
     ),
     "time zone": (lambda: wide("h").tz_localize("Europe/Berlin"), {}, r"tz_convert\('UTC'\)"),
+    "London in winter": (lambda: wide("h").tz_localize("Europe/London"), {}, "zone Europe/London"),
+    "fixed offset": (lambda: wide("h").tz_localize("+01:00"), {}, r"zone UTC\+01:00"),
+    "day and month mixed up": (
+        lambda: wide(rows=3).set_axis(["01.13.2024", "13.01.2024", "14.01.2024"]),
+        {},
+        r"cannot be read \([^\n]*\): say .*date_format='%d.%m.%Y'",
+    ),
+    "another format": (
+        lambda: written("%d.%m.%Y"),
+        {"date_format": "%d/%m/%Y"},
+        r"not written as date_format='%d/%m/%Y' says",
+    ),
     "text": (lambda: with_value("n/a"), {}, r"'a' of the DataFrame is not numeric|'n/a'"),
     "booleans": (lambda: wide().assign(a=[None, True] * 5), {}, "not numeric"),
     "infinite": (infinite, {}, "'b' of the DataFrame is infinite at 2024-01-05"),

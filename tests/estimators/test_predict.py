@@ -58,6 +58,14 @@ def test_times_continue_the_index(freq, expected):
     assert list(pd.DatetimeIndex(times)) == list(pd.DatetimeIndex(expected))
 
 
+def test_universal_time_is_continued_as_such():
+    predictor = FlowMatching(**SMALL).fit(frame(random_walk(), "h"), progress=False)
+    table = frame(random_walk(), "h").tz_localize("UTC")
+    for rows in (table, table.iloc[-2:]):  # two rows tell no frequency
+        times = predictor.predict(rows, 5, quantiles=[0.5])["time"]
+        assert times.min() == table.index[-1] + pd.Timedelta(hours=1)
+
+
 @pytest.mark.parametrize("length", [2, 5, 160])
 def test_business_days_go_on_as_business_days(length):
     """Five days of one week could be any days: the model knows better."""

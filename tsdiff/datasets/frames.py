@@ -4,9 +4,10 @@
 ``item_column`` (series that have nothing to do with each other: one entry each) or by
 ``dimension_column`` (the dimensions of one multivariate series), or both.
 
-Times must ascend, without duplicates or gaps, and without a time zone: a zone with daylight saving
-makes an hourly grid irregular, and only the owner of the data knows which of the two mends
-(universal time, or dropping the zone) is right.
+Times must ascend, without duplicates or gaps. Universal time is taken as it is, any other zone is
+refused: daylight saving makes an hourly grid irregular, and only the owner of the data knows which
+of the two mends (universal time, or dropping the zone) is right. Dates in text that may be read in
+two ways, as 01/02/2018, are refused unless ``date_format`` says which it is.
 """
 
 # pandas carries no complete types: what a checker infers of its indices and cells is too narrow.
@@ -25,7 +26,7 @@ import pandas as pd
 
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.entries import DataEntry, DataError, validate_entries
-from tsdiff.datasets.timegrid import to_regular_periods, to_times
+from tsdiff.datasets.timegrid import read_times, to_regular_periods, to_times
 
 if TYPE_CHECKING:
     from gluonts.model.forecast import Forecast
@@ -41,6 +42,7 @@ def from_frame(
     dimension_column: str | None = None,
     target_column: str | Sequence[str] | None = None,
     fill_gaps: bool = False,
+    date_format: str | None = None,
 ) -> list[DataEntry]:
     """Turn a DataFrame into entries.
 
@@ -62,6 +64,9 @@ def from_frame(
         Column or columns of values; all remaining ones where omitted.
     fill_gaps
         Insert the times that lack as rows of missing values, rather than refuse them.
+    date_format
+        How dates are written where times are text, as ``"%d.%m.%Y"`` or ``"%m/%d/%Y %H:%M"``; found
+        where omitted, and only one order of day and month is possible.
 
     Returns
     -------
@@ -71,9 +76,9 @@ def from_frame(
     Raises
     ------
     DataError
-        Unsorted, duplicated, lacking or zone-aware times, a frequency that cannot be inferred,
-        values that are infinite or not numbers, nothing in the frame. The message says which and
-        how to mend it.
+        Unsorted, duplicated or lacking times, dates that may be read in two ways, a time zone other
+        than universal time, a frequency that cannot be inferred, values that are infinite or not
+        numbers, nothing in the frame. The message says which and how to mend it.
 
     Examples
     --------
@@ -92,6 +97,8 @@ def from_frame(
     _require_columns(df, time_column, item_column, dimension_column, target_column)
     if time_column is not None:
         df = df.set_index(time_column)
+    # All at once: the dates of one item may tell how those of another are to be read.
+    df = df.set_axis(read_times(df.index, "the DataFrame", date_format), axis=0)
     if item_column is None:
         items = [("0", df)]
     else:

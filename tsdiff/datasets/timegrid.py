@@ -10,12 +10,115 @@ business days alike, and as fast as numpy.
 
 from __future__ import annotations
 
+import itertools
+import re
 import warnings
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 
 from tsdiff.datasets.entries import DataError
+
+# Two numbers of which either may be the day, and a year. (A year in front is read as such.)
+_NUMBERED_DATE = re.compile(r"\s*(\d{1,2}([-/.])\d{1,2}\2(\d{4}|\d{2}))(?!\d)")
+# Orders of day, month and year, and what makes pandas read them so.
+_ORDERS = {
+    "%d{0}%m{0}%Y": {"dayfirst": True},
+    "%m{0}%d{0}%Y": {},
+    "%d{0}%m{0}%y": {"dayfirst": True},
+    "%m{0}%d{0}%y": {},
+    "%y{0}%m{0}%d": {"yearfirst": True},
+}
+
+
+def read_times(index: pd.Index, label: str, date_format: str | None = None) -> pd.Index:
+    """Times of an index of text; whatever is no text stays as it is.
+
+    Parameters
+    ----------
+    index
+        Numbers are taken for text if ``date_format`` is given.
+    date_format
+        How dates are written, as ``"%d.%m.%Y"``; found where omitted.
+
+    Raises
+    ------
+    DataError
+        Text that is no time, not written as ``date_format`` says, of several offsets from
+        universal time, or that may be read in two ways, as 01/02/2018.
+    """
+    numeric = pd.api.types.is_numeric_dtype(index)
+    known = isinstance(index, (pd.MultiIndex, pd.DatetimeIndex, pd.PeriodIndex))
+    if known or (numeric and date_format is None):
+        return index
+    text = index.astype(str) if numeric else index
+    how = _order_of(text, label) if date_format is None else {"format": date_format}
+    with warnings.catch_warnings():
+        # Text without a common format: whether it can be read is all that matters here.
+        warnings.filterwarnings("ignore", "Could not infer format", UserWarning)
+        warnings.filterwarnings("ignore", "In a future version of pandas", FutureWarning)
+        try:
+            return pd.DatetimeIndex(pd.to_datetime(text, **how))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise DataError(_unreadable(text, label, date_format, error)) from error
+
+
+def _unreadable(text: pd.Index, label: str, date_format: str | None, error: Exception) -> str:
+    if not pd.to_datetime(text, format=date_format, errors="coerce", utc=True).isna().any():
+        return (
+            f"the times of {label} have several offsets from universal time, as clocks are put "
+            "forward and back: write all in universal time, ending in Z or +00:00"
+        )
+    reason = str(error).split(". You might")[0].splitlines()[0]
+    if date_format is not None:
+        return (
+            f"the times of {label} are not written as date_format={date_format!r} says ({reason}): "
+            "give their own, such as '%d.%m.%Y' or '%m/%d/%Y %H:%M'"
+        )
+    return (
+        f"the times of {label} cannot be read ({reason}): say how dates are written by "
+        "date_format='%d.%m.%Y', or --date-format on the command line, or name the column of the "
+        "times by time_column or --time-column"
+    )
+
+
+def _order_of(index: pd.Index, label: str) -> dict[str, bool]:
+    """Options that make pandas read dates of numbers in the only order that all of them have."""
+    text = index.dropna().astype(str)
+    if not len(text) or not _NUMBERED_DATE.match(text[0]):
+        return {}
+    dates = text.str.extract(_NUMBERED_DATE.pattern)
+    if dates[0].isna().any():
+        return {}
+    separator, year = dates.loc[0, [1, 2]]
+    written = pd.Index(dates[0].unique())
+    readings = {}
+    for pattern, how in _ORDERS.items():
+        order = pattern.format(separator)
+        times = pd.to_datetime(written, format=order, errors="coerce")
+        if ("%Y" in order) == (len(year) == 4) and times.notna().all():
+            readings[order] = times, how
+    for (one, (ones, _)), (other, (others, _)) in itertools.combinations(readings.items(), 2):
+        differing = np.flatnonzero(ones != others)
+        if differing.size:
+            place = differing[0]
+            example = text[int(np.argmax(dates[0] == written[place]))]
+            clock = _clock_format(example)
+            raise DataError(
+                f"the times of {label} may be read in more than one way: {example!r} as "
+                f"{ones[place].date()}, written {one + clock}, or as {others[place].date()}, "
+                f"{other + clock}. Say which by date_format={one + clock!r}, or --date-format on "
+                "the command line"
+            )
+    return next(iter(readings.values()))[1] if readings else {}
+
+
+def _clock_format(example: str) -> str:
+    """How the time of day is written that follows the date."""
+    parts = iter(("%H", "%M", "%S", "%f"))
+    rest = _NUMBERED_DATE.sub("", example, count=1)
+    return re.sub(r"\d+", lambda _: next(parts, "..."), rest)
 
 
 def to_times(periods: pd.PeriodIndex) -> pd.DatetimeIndex:
@@ -43,8 +146,8 @@ def to_regular_periods(
     Raises
     ------
     DataError
-        Unsorted, duplicated, lacking, zone-aware or unreadable times, or a frequency that cannot
-        be inferred.
+        Unsorted, duplicated, lacking or unreadable times, a time zone other than universal time,
+        or a frequency that cannot be inferred.
     """
     times = _to_times_or_periods(index, label)
     _check_order(times, label)
@@ -83,33 +186,24 @@ def _to_times_or_periods(index: pd.Index, label: str) -> pd.DatetimeIndex | pd.P
             f"{label} has an index of several levels: use reset_index() and name time_column, "
             "item_column or dimension_column"
         )
-    if isinstance(index, pd.PeriodIndex):
-        times = index
-    elif pd.api.types.is_numeric_dtype(index):
+    if pd.api.types.is_numeric_dtype(index):
         raise DataError(
             f"the index of {label} holds numbers, not times: set a DatetimeIndex, or name the "
             "column of the times by tsdiff.from_frame(df, time_column=...) or, on the command "
-            "line, --time-column"
+            "line, --time-column. If they are dates, as 20240131, say so by date_format='%Y%m%d' "
+            "or --date-format"
         )
-    else:
-        try:
-            with warnings.catch_warnings():
-                # Text without a common format: whether it can be read is all that matters here.
-                warnings.filterwarnings("ignore", "Could not infer format", UserWarning)
-                times = pd.DatetimeIndex(pd.to_datetime(index))
-        except (ValueError, TypeError, OverflowError) as error:
-            raise DataError(
-                f"the times of {label} cannot be read ({str(error).splitlines()[0]}): name the "
-                "column of the times by time_column, or convert it with pd.to_datetime"
-            ) from error
+    times = read_times(index, label)
     if times.isna().any():
         raise DataError(f"{label}: the time of row {int(np.argmax(times.isna()))} is missing")
     if isinstance(times, pd.DatetimeIndex) and times.tz is not None:
-        raise DataError(
-            f"the times of {label} carry the time zone {times.tz}. For steps of an hour or less "
-            "use universal time, df.tz_convert('UTC').tz_localize(None); for days and longer drop "
-            "the zone, df.tz_localize(None)"
-        )
+        if times.tz.utcoffset(None) != timedelta(0):
+            raise DataError(
+                f"the times of {label} carry the time zone {times.tz}. For steps of an hour or "
+                "less use universal time, df.tz_convert('UTC'); for days and longer drop the zone, "
+                "df.tz_localize(None)"
+            )
+        times = times.tz_localize(None)
     return times
 
 
@@ -232,6 +326,6 @@ def as_in_index(times: pd.Series, index: pd.Index, steps: int, freq: str) -> pd.
     beginnings = pd.DatetimeIndex(times.unique()).sort_values()
     rule = freq if freq == "B" else pd.infer_freq(index) if len(index) > 2 else None
     if rule is None or len(beginnings) != steps:
-        return times
+        return times.dt.tz_localize(index.tz)
     continued = pd.date_range(index[-1], periods=steps + 1, freq=rule)[1:]
     return times.map(dict(zip(beginnings, continued, strict=True)))

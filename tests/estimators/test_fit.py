@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 
 import numpy as np
 import pandas as pd
@@ -165,6 +167,19 @@ def test_solver_objects_survive_saving(tmp_path):
     assert loaded.estimator.solver == DDIM(eta=0.5)
     data = [entry(random_walk())]
     np.testing.assert_array_equal(samples_of(loaded, data), samples_of(predictor, data))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no permissions of POSIX")
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_who_may_read_a_saved_model_is_up_to_the_umask(mask, tmp_path):
+    predictor = FlowMatching(**SMALL).fit([entry(random_walk())], progress=False)
+    before = os.umask(mask)
+    try:
+        predictor.save(tmp_path)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("config.json", "model.safetensors"), 0o666 & ~mask)
 
 
 def test_what_cannot_be_saved_or_loaded_says_so(tmp_path):

@@ -13,7 +13,7 @@ import torch
 
 import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
-from tsdiff.datasets import as_entries, cut_before, rolling_windows
+from tsdiff.datasets import DataWarning, as_entries, cut_before, rolling_windows
 from tsdiff.estimators import GenerativePredictor, SavedModelError, prepare
 from tsdiff.estimators.lightning_module import MONITOR, _ratio, ensemble_crps_sum
 from tsdiff.estimators.training import CheckpointError, TrainingDivergedError
@@ -167,6 +167,15 @@ def test_solver_objects_survive_saving(tmp_path):
     assert loaded.estimator.solver == DDIM(eta=0.5)
     data = [entry(random_walk())]
     np.testing.assert_array_equal(samples_of(loaded, data), samples_of(predictor, data))
+
+
+def test_a_value_that_cannot_be_data_is_warned_of_before_training():
+    table = frame(random_walk())
+    table.loc["2020-03-01", "x1"] *= 1e6
+    broken = FlowMatching(**SMALL | {"trainer_kwargs": {"no_such_option": 1}})
+    expected = r"column 'x1' holds .* at 2020-03-01, .* set it to NaN if it is a fault"
+    with pytest.warns(DataWarning, match=expected), pytest.raises(TypeError):
+        broken.fit(table, progress=False)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no permissions of POSIX")

@@ -313,6 +313,17 @@ def test_dates_are_read_as_the_option_says(table: Path, tmp_path: Path) -> None:
     assert GenerativePredictor.load(tmp_path / "m").facts.freq == "M"
 
 
+def test_european_files_are_read_by_their_separators(model: Path, table: Path, tmp_path: Path):
+    pd.read_csv(table).to_csv(tmp_path / "eu.csv", sep=";", decimal=",", index=False)
+    command = ("--output", "-", "--num-samples", "5")
+    usual = call("forecast", model, table, *command)
+    european = call(
+        "forecast", model, tmp_path / "eu.csv", "--separator", ";", "--decimal", ",", *command
+    )
+    assert european.exit_code == 0, european.output
+    assert european.stdout == usual.stdout
+
+
 def test_an_interrupted_run_is_neither_lost_nor_mixed_up(table: Path, tmp_path: Path) -> None:
     checkpoints = tmp_path / "checkpoints"
     command = ["train", table, "--prediction-length", "5", "--output", tmp_path / "m", *small()]

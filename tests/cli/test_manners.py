@@ -64,6 +64,10 @@ def test_mistakes_are_told_in_a_sentence(model: Path, table: Path, tmp_path: Pat
     text.write_text("time,a\n2024-01-01,one\n2024-01-02,two\n2024-01-03,three\n")
     other = tmp_path / "other.csv"
     other.write_text("time,south,west\n2024-01-01,1,2\n2024-01-02,1,2\n")
+    semicolons = tmp_path / "semicolons.csv"
+    semicolons.write_text("time;south;north\n2024-01-01;1;2\n2024-01-02;1;2\n")
+    monthly = tmp_path / "monthly.csv"
+    monthly.write_text("time,south,north\n2024-01-01,1,2\n2024-02-01,1,2\n2024-03-01,1,2\n")
     train = ("train", table, "--prediction-length", "5", "--output", tmp_path / "m")
     for arguments, words in (
         (("train", "exchange_rat", "--output", empty), "Did you mean 'exchange_rate'"),
@@ -72,7 +76,12 @@ def test_mistakes_are_told_in_a_sentence(model: Path, table: Path, tmp_path: Pat
         ((*train, "--time-column", "when"), "no column 'when'; the columns are ['time', 'north'"),
         ((*train, "--hold-out", "60"), "need 300 and at least one step of history"),
         ((*train, "--set", "scaling=log"), "unknown scaling 'log': expected one of"),
-        (("train", text, "--prediction-length", "1", "--output", empty), "is not numeric"),
+        (
+            ("train", text, "--prediction-length", "1", "--output", empty),
+            f"error: {text}: column 'a'",
+        ),
+        (("forecast", model, semicolons), f"error: {semicolons}: one column, 'time;south;north'"),
+        (("forecast", model, monthly), "looks monthly ('M'), and frequency 'D' was asked for"),
         (("forecast", tmp_path / "nothing", table), "no model folder at"),
         (("forecast", empty, table), "config.json is missing"),
         (("forecast", model, other), "the model was trained on north, south"),

@@ -74,6 +74,15 @@ _BUNDLES: dict[str, dict[str, Any]] = {
         "freq": _option(
             str | None, "Time step, as h, D or 15min; inferred by default.", _FILE, metavar="STEP"
         ),
+        "separator": _option(
+            str | None,
+            "What separates columns, as ; or \\t; a comma by default.",
+            _FILE,
+            metavar="CHAR",
+        ),
+        "decimal": _option(
+            str | None, "What stands before decimals; a point by default.", _FILE, metavar="CHAR"
+        ),
         "fill_gaps": Annotated[
             bool | None,
             typer.Option(

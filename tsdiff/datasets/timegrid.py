@@ -31,6 +31,11 @@ _ORDERS = {
     "%y{0}%m{0}%d": {"yearfirst": True},
 }
 
+_NAMES = {
+    **{"min": "like every minute", "h": "hourly", "H": "hourly", "D": "daily", "B": "daily"},
+    **{"W": "weekly", "M": "monthly", "ME": "monthly", "Q": "quarterly", "Y": "yearly"},
+}
+
 
 def read_times(index: pd.Index, label: str, date_format: str | None = None) -> pd.Index:
     """Times of an index of text; whatever is no text stays as it is.
@@ -77,9 +82,9 @@ def _unreadable(text: pd.Index, label: str, date_format: str | None, error: Exce
             "give their own, such as '%d.%m.%Y' or '%m/%d/%Y %H:%M'"
         )
     return (
-        f"the times of {label} cannot be read ({reason}): say how dates are written by "
-        "date_format='%d.%m.%Y', or --date-format on the command line, or name the column of the "
-        "times by time_column or --time-column"
+        f"the times of {label} cannot be read ({reason}): name the column of the times by "
+        "time_column, or say how they are written by date_format='%d.%m.%Y' (on the command line "
+        "--time-column and --date-format)"
     )
 
 
@@ -159,7 +164,8 @@ def to_regular_periods(
         first, second = times[crowded[0]], times[crowded[0] + 1]
         raise DataError(
             f"{label}: {first} and {second} fall into the same step of frequency "
-            f"{periods.freqstr!r}; aggregate them (df.resample(...).mean()) or give another freq"
+            f"{periods.freqstr!r}; aggregate them, or give another freq",
+            pandas="df.resample(...).mean()",
         )
     if (steps % size).any():
         place = int(np.flatnonzero(steps % size)[0])
@@ -169,29 +175,45 @@ def to_regular_periods(
         )
     gaps = np.flatnonzero(steps > size)
     if gaps.size and not fill_gaps:
-        place = gaps[0]
-        lacking = int((steps[gaps] // size - 1).sum())
+        if freq is not None and gaps.size > steps.size // 2:
+            _refuse_coarser(times, periods.freqstr, label)
+        place, places = gaps[0], f"{gaps.size} place{'s' * (gaps.size > 1)}"
+        missing = int((steps[gaps] // size - 1).sum())
         raise DataError(
-            f"{label} has gaps: at frequency {periods.freqstr!r}, {periods[place] + 1} lacks after "
-            f"{times[place]} ({lacking} times lack in {gaps.size} places). "
-            "tsdiff.from_frame(df, fill_gaps=True), or --fill-gaps on the command line, inserts "
-            "them as missing values; or give another freq"
+            f"{label} has gaps: at frequency {periods.freqstr!r}, {periods[place] + 1} is missing "
+            f"after {times[place]} ({missing} missing in {places}). "
+            "fill_gaps=True of tsdiff.from_frame, or --fill-gaps on the command line, inserts them "
+            "as missing values; or give another freq"
         )
     return periods
+
+
+def _refuse_coarser(times: pd.DatetimeIndex | pd.PeriodIndex, asked: str, label: str) -> None:
+    """Where most steps are gaps, filling them is no mend: another frequency was meant."""
+    if isinstance(times, pd.PeriodIndex):
+        return
+    found = _infer_frequency(times, label)
+    name = _NAMES.get(found.split("-")[0], f"like every {found}")
+    raise DataError(
+        f"{label} looks {name} ({found!r}), and frequency {asked!r} was asked for, by freq or by a "
+        f"model that was trained on it: most steps of {asked!r} are missing. Train a model on data "
+        f"like these, with freq left out, or give data of {asked!r}"
+    )
 
 
 def _to_times_or_periods(index: pd.Index, label: str) -> pd.DatetimeIndex | pd.PeriodIndex:
     if isinstance(index, pd.MultiIndex):
         raise DataError(
-            f"{label} has an index of several levels: use reset_index() and name time_column, "
-            "item_column or dimension_column"
+            f"{label} has an index of several levels: make columns of them, and name time_column, "
+            "item_column or dimension_column",
+            pandas="df.reset_index()",
         )
     if pd.api.types.is_numeric_dtype(index):
         raise DataError(
-            f"the index of {label} holds numbers, not times: set a DatetimeIndex, or name the "
-            "column of the times by tsdiff.from_frame(df, time_column=...) or, on the command "
-            "line, --time-column. If they are dates, as 20240131, say so by date_format='%Y%m%d' "
-            "or --date-format"
+            f"the times of {label} are numbers ({index[0]}, ...): name the column of the times by "
+            "time_column or, on the command line, --time-column; or if they are dates, as "
+            "20240131, say so by date_format='%Y%m%d' or --date-format",
+            pandas="set a DatetimeIndex, or tsdiff.from_frame(df, time_column=...)",
         )
     times = read_times(index, label)
     if times.isna().any():
@@ -200,8 +222,9 @@ def _to_times_or_periods(index: pd.Index, label: str) -> pd.DatetimeIndex | pd.P
         if times.tz.utcoffset(None) != timedelta(0):
             raise DataError(
                 f"the times of {label} carry the time zone {times.tz}. For steps of an hour or "
-                "less use universal time, df.tz_convert('UTC'); for days and longer drop the zone, "
-                "df.tz_localize(None)"
+                "less write them in universal time, ending in Z or +00:00; for days and longer "
+                "leave the zone out",
+                pandas="df.tz_convert('UTC') and df.tz_localize(None)",
             )
         times = times.tz_localize(None)
     return times
@@ -213,15 +236,16 @@ def _check_order(times: pd.DatetimeIndex | pd.PeriodIndex, label: str) -> None:
         place = int(np.argmax(steps < 0))
         raise DataError(
             f"the times of {label} do not ascend: {times[place + 1]} follows {times[place]}; "
-            "sort them with df.sort_index() (or df.sort_values(time_column))"
+            "sort the rows by time",
+            pandas="df.sort_index(), or df.sort_values(time_column)",
         )
     if (steps == 0).any():
         place = int(np.argmax(steps == 0))
         raise DataError(
             f"{label}: the time {times[place]} occurs more than once "
-            f"({int((steps == 0).sum())} duplicates); drop them with "
-            "df[~df.index.duplicated()], or name item_column or dimension_column if the data are "
-            "long"
+            f"({int((steps == 0).sum())} duplicates); keep one of each, or, if the table is long, "
+            "name item_column or dimension_column (--item-column or --dimension-column)",
+            pandas="df[~df.index.duplicated()]",
         )
 
 

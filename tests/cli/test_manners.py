@@ -110,6 +110,7 @@ def test_wrong_usage_exits_with_2(model: Path, table: Path, tmp_path: Path) -> N
         (("forecast", model, table, "--quantiles", "5,95"), "between 0 and 1"),
         (("forecast", model, "exchange_rate", "--time-column", "t"), "data set of the catalog"),
         (("plot", model, table, "--dimension", "west"), "there are north, south"),
+        (("plot", model, table, "--output", tmp_path / "x.JPG"), "one file in .png, .pdf, .svg"),
         (("fly",), "No such command"),
     ):
         result = call(*arguments)
@@ -184,6 +185,12 @@ def test_models_go_by_the_names_of_their_estimators() -> None:
     assert models.find_estimator("timegrad") is DDPMEstimator
     assert FlowMatchingEstimator.title() == "flow matching"
     assert DDPMEstimator.title() == "DDPM"
+
+
+def test_help_names_every_model() -> None:
+    shown = _unboxed(call("train", "--help").stdout)
+    for name, kind in models.estimators().items():
+        assert name in shown or not kind.__module__.startswith("tsdiff."), name
 
 
 def test_settings_take_the_type_of_their_parameter() -> None:

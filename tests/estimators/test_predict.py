@@ -77,6 +77,16 @@ def test_business_days_go_on_as_business_days(length):
     assert list(pd.DatetimeIndex(times)) == list(expected)
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_drawn(trained, device):
+    table = frame(random_walk())
+    with pytest.raises(ValueError, match=f"device='{device}' can't be used .*leave it out"):
+        trained.predict(table, device=device)
+    with pytest.raises(ValueError, match=f"device='{device}' can't be used"):
+        trained.log_prob(table, device=device)
+    assert next(trained.model.parameters()).device.type == "cpu"
+
+
 def test_forecasts_widen_with_the_silence_before_them():
     target = random_walk(400, 2)
     options = SMALL | {"scaling": "whitened", "max_epochs": 1}

@@ -156,6 +156,19 @@ def test_forecast_writes_what_the_predictor_forecasts(
     assert list(written["dimension"].unique()) == ["north", "south"]
 
 
+def test_forecasts_keep_to_bounds_and_lie_on_them(model: Path, table: Path) -> None:
+    command = ("-q", "forecast", model, table, "--output", "-", "--num-samples", "20")
+    free, kept = (
+        pd.read_csv(io.StringIO(call(*command, *bounds).stdout))
+        for bounds in ((), ("--lower", "45", "--upper", "55"))
+    )
+    levels = ["0.1", "0.5", "0.9"]
+    assert (free[levels] != free[levels].clip(45, 55)).any(axis=None)
+    np.testing.assert_allclose(kept[levels], free[levels].clip(45, 55), rtol=1e-6)
+    assert kept["mean"].between(45, 55).all()
+    assert (kept["mean"] != free["mean"].clip(45, 55)).any()
+
+
 def test_forecast_prints_the_table_where_the_file_is_a_dash(model: Path, table: Path) -> None:
     result = call("--quiet", "forecast", model, table, "--output", "-", "--num-samples", "5")
     lines = result.stdout.strip().splitlines()

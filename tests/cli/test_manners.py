@@ -108,6 +108,7 @@ def test_wrong_usage_exits_with_2(model: Path, table: Path, tmp_path: Path) -> N
         ((*train, "--set", "hidden_size=wide"), "hidden_size takes int, got 'wide'"),
         ((*train, "--set", "hidden_size"), "has no '='"),
         (("forecast", model, table, "--quantiles", "5,95"), "between 0 and 1"),
+        (("forecast", model, table, "--lower", "1", "--upper", "0"), "is 1, and --upper 0"),
         (("forecast", model, "exchange_rate", "--time-column", "t"), "data set of the catalog"),
         (("plot", model, table, "--dimension", "west"), "there are north, south"),
         (("plot", model, table, "--output", tmp_path / "x.JPG"), "one file in .png, .pdf, .svg"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -91,9 +92,9 @@ def _kept_within(
     forecasts: Iterable[SampleForecast], lower: float | None, upper: float | None
 ) -> Iterator[SampleForecast]:
     """Forecasts whose samples beyond a bound lie on it, so that means and quantiles keep it."""
+    least, most = -math.inf if lower is None else lower, math.inf if upper is None else upper
     for forecast in forecasts:
-        if lower is not None or upper is not None:
-            forecast.samples = forecast.samples.clip(lower, upper)
+        forecast.samples = forecast.samples.clip(least, most)
         yield forecast
 
 

@@ -77,6 +77,8 @@ def written(pattern, freq="D", rows=40, start="2024-01-05"):
         ("%d.%m.%Y", "MS", ("%d.%m.%Y", "%m.%d.%Y")),
         ("%m-%d-%Y", "MS", ("%d-%m-%Y", "%m-%d-%Y")),
         ("%d.%m.%Y %H:%M", "h", ("%d.%m.%Y %H:%M", "%m.%d.%Y %H:%M")),
+        ("%m/%d/%Y %I:%M %p", "h", ("%d/%m/%Y %I:%M %p", "%m/%d/%Y %I:%M %p")),
+        ("%d/%m/%YT%H:%M:%SZ", "h", ("%d/%m/%YT%H:%M:%S%z", "%m/%d/%YT%H:%M:%S%z")),
         ("%d/%m/%y", "D", ("%d/%m/%y", "%y/%m/%d")),
     ],
 )
@@ -234,6 +236,11 @@ BAD = {
         lambda: wide(rows=3).set_axis(["01.13.2024", "13.01.2024", "14.01.2024"]),
         {},
         r"cannot be read \([^\n]*\): name .*date_format='%d.%m.%Y'",
+    ),
+    "no format": (
+        lambda: written("%d.%m.%Y"),
+        {"date_format": "%Q"},
+        "not written as date_format='%Q' says .*bad directive",
     ),
     "another format": (
         lambda: written("%d.%m.%Y"),

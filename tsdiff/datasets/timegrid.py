@@ -70,7 +70,7 @@ def read_times(index: pd.Index, label: str, date_format: str | None = None) -> p
 
 
 def _unreadable(text: pd.Index, label: str, date_format: str | None, error: Exception) -> str:
-    if not pd.to_datetime(text, format=date_format, errors="coerce", utc=True).isna().any():
+    if _differ_in_offset(text, date_format):
         return (
             f"the times of {label} have several offsets from universal time, as clocks are put "
             "forward and back: write all in universal time, ending in Z or +00:00"
@@ -86,6 +86,15 @@ def _unreadable(text: pd.Index, label: str, date_format: str | None, error: Exce
         "time_column, or say how they are written by date_format='%d.%m.%Y' (on the command line "
         "--time-column and --date-format)"
     )
+
+
+def _differ_in_offset(text: pd.Index, date_format: str | None) -> bool:
+    """Whether times that can't be read together can be read as points in universal time."""
+    try:
+        pd.to_datetime(text, format=date_format, utc=True)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
 
 
 def _order_of(index: pd.Index, label: str) -> dict[str, bool]:
@@ -105,9 +114,7 @@ def _order_of(index: pd.Index, label: str) -> dict[str, bool]:
         if ("%Y" in order) == (len(year) == 4) and times.notna().all():
             readings[order] = times, how
     for (one, (ones, _)), (other, (others, _)) in itertools.combinations(readings.items(), 2):
-        differing = np.flatnonzero(ones != others)
-        if differing.size:
-            place = differing[0]
+        for place in np.flatnonzero(ones != others)[:1]:
             example = text[int(np.argmax(dates[0] == written[place]))]
             clock = _clock_format(example)
             raise DataError(
@@ -116,13 +123,15 @@ def _order_of(index: pd.Index, label: str) -> dict[str, bool]:
                 f"{other + clock}. Say which by date_format={one + clock!r}, or --date-format on "
                 "the command line"
             )
-    return next(iter(readings.values()))[1] if readings else {}
+    return next((how for _, how in readings.values()), {})
 
 
 def _clock_format(example: str) -> str:
     """How the time of day is written that follows the date."""
-    parts = iter(("%H", "%M", "%S", "%f"))
     rest = _NUMBERED_DATE.sub("", example, count=1)
+    rest = re.sub(r"([+-]\d\d:?\d\d|Z)$", "%z", rest)
+    rest, halves = re.subn(r"[AaPp][Mm]", "%p", rest)
+    parts = iter(("%I" if halves else "%H", "%M", "%S", "%f"))
     return re.sub(r"\d+", lambda _: next(parts, "..."), rest)
 
 

@@ -102,11 +102,11 @@ def _order_of(index: pd.Index, label: str) -> dict[str, bool]:
     text = index.dropna().astype(str)
     if not len(text) or not _NUMBERED_DATE.match(text[0]):
         return {}
-    dates = text.str.extract(_NUMBERED_DATE.pattern)
-    if dates[0].isna().any():
+    dates = [match[1] for match in map(_NUMBERED_DATE.match, text) if match]
+    if len(dates) < len(text):
         return {}
-    separator, year = dates.loc[0, [1, 2]]
-    written = pd.Index(dates[0].unique())
+    separator, year = _NUMBERED_DATE.match(text[0]).group(2, 3)
+    written = pd.Index(dates).unique()
     readings = {}
     for pattern, how in _ORDERS.items():
         order = pattern.format(separator)
@@ -115,7 +115,7 @@ def _order_of(index: pd.Index, label: str) -> dict[str, bool]:
             readings[order] = times, how
     for (one, (ones, _)), (other, (others, _)) in itertools.combinations(readings.items(), 2):
         for place in np.flatnonzero(ones != others)[:1]:
-            example = text[int(np.argmax(dates[0] == written[place]))]
+            example = text[dates.index(written[place])]
             clock = _clock_format(example)
             raise DataError(
                 f"the times of {label} may be read in more than one way: {example!r} as "

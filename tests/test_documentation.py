@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from tests.estimators.small import SMALL, entry, random_walk, samples_of
+from tsdiff.estimators.training import TrainingOptions
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,6 +50,25 @@ def test_a_decoder_of_ones_own(tmp_path):
         assert (samples_of(tsdiff.load(tmp_path), data) == samples_of(predictor, data)).all()
     finally:
         ESTIMATORS.pop("TrigonometricEstimator", None)
+
+
+PAGES = ["start.md", "choose.md"]
+PAGES += [f"math/{name}.md" for name in ("few-steps", "guidance", "horizon", "likelihood")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_run_as_printed(page, tmp_path, monkeypatch):
+    """Blocks of a page follow each other; only training is shorter than they say, and its end."""
+
+    def briefly(estimator):
+        options = {field.name: getattr(estimator, field.name) for field in fields(TrainingOptions)}
+        brief = {"max_epochs": 1, "num_batches_per_epoch": 2, "num_validation_samples": 4}
+        return TrainingOptions(**options | brief)
+
+    monkeypatch.setattr(TrainingOptions, "of", briefly)
+    monkeypatch.setattr("tsdiff.estimators.base.calibrate", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(python_blocks(f"docs/{page}")), page, "exec"), {})
 
 
 def test_published_timegrad_can_be_had():

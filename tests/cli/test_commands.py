@@ -156,6 +156,19 @@ def test_forecast_writes_what_the_predictor_forecasts(
     assert list(written["dimension"].unique()) == ["north", "south"]
 
 
+def test_forecasts_keep_to_bounds_and_lie_on_them(model: Path, table: Path) -> None:
+    command = ("-q", "forecast", model, table, "--output", "-", "--num-samples", "20")
+    free, kept = (
+        pd.read_csv(io.StringIO(call(*command, *bounds).stdout))
+        for bounds in ((), ("--lower", "45", "--upper", "55"))
+    )
+    levels = ["0.1", "0.5", "0.9"]
+    assert (free[levels] != free[levels].clip(45, 55)).any(axis=None)
+    np.testing.assert_allclose(kept[levels], free[levels].clip(45, 55), rtol=1e-6)
+    assert kept["mean"].between(45, 55).all()
+    assert (kept["mean"] != free["mean"].clip(45, 55)).any()
+
+
 def test_forecast_prints_the_table_where_the_file_is_a_dash(model: Path, table: Path) -> None:
     result = call("--quiet", "forecast", model, table, "--output", "-", "--num-samples", "5")
     lines = result.stdout.strip().splitlines()
@@ -296,6 +309,32 @@ def test_long_tables_are_read_by_their_columns(table: Path, tmp_path: Path) -> N
     )
     assert result.exit_code == 0, result.output
     assert GenerativePredictor.load(tmp_path / "m").facts.target_dim == 2
+
+
+def test_dates_are_read_as_the_option_says(table: Path, tmp_path: Path) -> None:
+    """First days of months, whose days and months may be mistaken for each other."""
+    wide = pd.read_csv(table)[:40]
+    wide["time"] = pd.date_range("2018-01-01", periods=40, freq="MS").strftime("%d/%m/%Y")
+    months = tmp_path / "months.csv"
+    wide.to_csv(months, index=False)
+    command = ["train", months, "--prediction-length", "2", "--output", tmp_path / "m", *small()]
+    refused = call(*command)
+    assert refused.exit_code == 1
+    assert "--date-format on the command line" in refused.stderr
+    result = call(*command, "--date-format", "%d/%m/%Y")
+    assert result.exit_code == 0, result.output
+    assert GenerativePredictor.load(tmp_path / "m").facts.freq == "M"
+
+
+def test_european_files_are_read_by_their_separators(model: Path, table: Path, tmp_path: Path):
+    pd.read_csv(table).to_csv(tmp_path / "eu.csv", sep=";", decimal=",", index=False)
+    command = ("--output", "-", "--num-samples", "5")
+    usual = call("forecast", model, table, *command)
+    european = call(
+        "forecast", model, tmp_path / "eu.csv", "--separator", ";", "--decimal", ",", *command
+    )
+    assert european.exit_code == 0, european.output
+    assert european.stdout == usual.stdout
 
 
 def test_an_interrupted_run_is_neither_lost_nor_mixed_up(table: Path, tmp_path: Path) -> None:

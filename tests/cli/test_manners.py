@@ -64,6 +64,10 @@ def test_mistakes_are_told_in_a_sentence(model: Path, table: Path, tmp_path: Pat
     text.write_text("time,a\n2024-01-01,one\n2024-01-02,two\n2024-01-03,three\n")
     other = tmp_path / "other.csv"
     other.write_text("time,south,west\n2024-01-01,1,2\n2024-01-02,1,2\n")
+    semicolons = tmp_path / "semicolons.csv"
+    semicolons.write_text("time;south;north\n2024-01-01;1;2\n2024-01-02;1;2\n")
+    monthly = tmp_path / "monthly.csv"
+    monthly.write_text("time,south,north\n2024-01-01,1,2\n2024-02-01,1,2\n2024-03-01,1,2\n")
     train = ("train", table, "--prediction-length", "5", "--output", tmp_path / "m")
     for arguments, words in (
         (("train", "exchange_rat", "--output", empty), "Did you mean 'exchange_rate'"),
@@ -72,7 +76,12 @@ def test_mistakes_are_told_in_a_sentence(model: Path, table: Path, tmp_path: Pat
         ((*train, "--time-column", "when"), "no column 'when'; the columns are ['time', 'north'"),
         ((*train, "--hold-out", "60"), "need 300 and at least one step of history"),
         ((*train, "--set", "scaling=log"), "unknown scaling 'log': expected one of"),
-        (("train", text, "--prediction-length", "1", "--output", empty), "is not numeric"),
+        (
+            ("train", text, "--prediction-length", "1", "--output", empty),
+            f"error: {text}: column 'a'",
+        ),
+        (("forecast", model, semicolons), f"error: {semicolons}: one column, 'time;south;north'"),
+        (("forecast", model, monthly), "looks monthly ('M'), and frequency 'D' was asked for"),
         (("forecast", tmp_path / "nothing", table), "no model folder at"),
         (("forecast", empty, table), "config.json is missing"),
         (("forecast", model, other), "the model was trained on north, south"),
@@ -99,8 +108,10 @@ def test_wrong_usage_exits_with_2(model: Path, table: Path, tmp_path: Path) -> N
         ((*train, "--set", "hidden_size=wide"), "hidden_size takes int, got 'wide'"),
         ((*train, "--set", "hidden_size"), "has no '='"),
         (("forecast", model, table, "--quantiles", "5,95"), "between 0 and 1"),
+        (("forecast", model, table, "--lower", "1", "--upper", "0"), "is 1, and --upper 0"),
         (("forecast", model, "exchange_rate", "--time-column", "t"), "data set of the catalog"),
         (("plot", model, table, "--dimension", "west"), "there are north, south"),
+        (("plot", model, table, "--output", tmp_path / "x.JPG"), "one file in .png, .pdf, .svg"),
         (("fly",), "No such command"),
     ):
         result = call(*arguments)
@@ -175,6 +186,12 @@ def test_models_go_by_the_names_of_their_estimators() -> None:
     assert models.find_estimator("timegrad") is DDPMEstimator
     assert FlowMatchingEstimator.title() == "flow matching"
     assert DDPMEstimator.title() == "DDPM"
+
+
+def test_help_names_every_model() -> None:
+    shown = _unboxed(call("train", "--help").stdout)
+    for name, kind in models.estimators().items():
+        assert name in shown or not kind.__module__.startswith("tsdiff."), name
 
 
 def test_settings_take_the_type_of_their_parameter() -> None:

@@ -40,11 +40,11 @@ def test_infers_the_frequency(given, expected):
 def test_a_gap_is_named_or_filled_at_any_frequency(given, expected):
     df = wide(given, rows=20)
     gappy = df.drop(df.index[[7, 8, 12]])
-    with pytest.raises(DataError, match=r"gaps.*3 times lack in 2 places.*fill_gaps=True") as error:
+    with pytest.raises(DataError, match=r"gaps.*3 missing in 2 places.*fill_gaps=True") as error:
         from_frame(gappy)
     with business_day_periods():
         first_lacking = pd.Period(df.index[7], freq=expected)
-    assert f"{first_lacking} lacks after {df.index[6]}" in str(error.value)
+    assert f"{first_lacking} is missing after {df.index[6]}" in str(error.value)
     (entry,) = from_frame(gappy, fill_gaps=True)
     filled = df.astype(float)
     filled.iloc[[7, 8, 12]] = np.nan
@@ -62,6 +62,73 @@ def test_times_may_stand_in_a_column_of_text():
     (entry,) = from_frame(df, time_column="when", target_column="b")
     assert entry["start"] == pd.Period("2024-01-01", "D")
     assert entry["dimension_names"] == ["b"]
+
+
+def written(pattern, freq="D", rows=40, start="2024-01-05"):
+    """A frame whose index is text."""
+    df = wide(freq, rows, start)
+    return df.set_axis(df.index.strftime(pattern), axis=0)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "freq", "formats"),
+    [
+        ("%d/%m/%Y", "MS", ("%d/%m/%Y", "%m/%d/%Y")),
+        ("%d.%m.%Y", "MS", ("%d.%m.%Y", "%m.%d.%Y")),
+        ("%m-%d-%Y", "MS", ("%d-%m-%Y", "%m-%d-%Y")),
+        ("%d.%m.%Y %H:%M", "h", ("%d.%m.%Y %H:%M", "%m.%d.%Y %H:%M")),
+        ("%m/%d/%Y %I:%M %p", "h", ("%d/%m/%Y %I:%M %p", "%m/%d/%Y %I:%M %p")),
+        ("%d/%m/%YT%H:%M:%SZ", "h", ("%d/%m/%YT%H:%M:%S%z", "%m/%d/%YT%H:%M:%S%z")),
+        ("%d/%m/%y", "D", ("%d/%m/%y", "%y/%m/%d")),
+    ],
+)
+def test_dates_of_two_readings_are_refused_and_read_by_their_format(pattern, freq, formats):
+    df = written(pattern, freq)
+    with pytest.raises(DataError, match="more than one way") as error:
+        from_frame(df)
+    assert all(one in str(error.value) for one in formats)
+    (entry,) = from_frame(df, date_format=pattern)
+    with business_day_periods():
+        expected = pd.date_range("2024-01-05", periods=1, freq=freq)[0]
+        assert entry["start"].start_time == expected
+    assert entry["target"].shape == (2, 40)
+
+
+@pytest.mark.parametrize("pattern", ["%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%y-%m-%d"])
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_dates_of_one_reading_need_no_format(pattern):
+    """The 13th of a month tells, or a year that is no day, wherever it stands."""
+    start = "1999-01-05" if "%y" in pattern else "2024-01-05"
+    (entry,) = from_frame(written(pattern, start=start))
+    assert entry["start"] == pd.Period(start, "D")
+    assert entry["target"].shape == (2, 40)
+
+
+def test_the_dates_of_all_items_tell_how_they_are_read():
+    long = pd.concat([written("%d.%m.%Y", rows=5).assign(k=1), written("%d.%m.%Y").assign(k=2)])
+    first, _ = from_frame(long, item_column="k")
+    assert first["start"] == pd.Period("2024-01-05", "D")
+
+
+def test_numbers_are_dates_if_a_format_says_so():
+    df = written("%Y%m%d")
+    (entry,) = from_frame(df.set_axis(df.index.astype(int), axis=0), date_format="%Y%m%d")
+    assert entry["start"] == pd.Period("2024-01-05", "D")
+
+
+@pytest.mark.parametrize("utc", ["UTC", "Etc/GMT", "+00:00"])
+def test_universal_time_is_taken_as_it_is(utc):
+    df = wide("h", rows=40)
+    (entry,) = from_frame(df.tz_localize(utc))
+    (text,) = from_frame(df.set_axis(df.tz_localize(utc).index.astype(str), axis=0))
+    assert entry["start"] == text["start"] == pd.Period("2024-01-01 00:00", "h")
+
+
+def test_offsets_that_change_are_refused():
+    times = pd.date_range("2024-03-30", periods=72, freq="h", tz="Europe/Berlin")
+    df = pd.DataFrame({"a": np.arange(72)}, index=times.strftime("%Y-%m-%d %H:%M%z"))
+    with pytest.raises(DataError, match="several offsets from universal time"):
+        from_frame(df)
 
 
 def test_period_index_and_series():
@@ -133,7 +200,11 @@ def infinite():
 
 
 BAD = {
-    "unsorted": (lambda: wide().iloc[::-1], {}, r"do not ascend.*sort_index"),
+    "unsorted": (
+        lambda: wide().iloc[::-1],
+        {},
+        r"do not ascend.*sort the rows.*in pandas, df\.sort_index",
+    ),
     "duplicated": (lambda: wide().iloc[[0, 1, 1, 2]], {}, r"2024-01-02.*more than once"),
     "off the grid": (
         lambda: wide("h").set_axis([*wide("h").index[:-1], pd.Timestamp("2024-01-01 09:17")]),
@@ -142,16 +213,44 @@ BAD = {
     ),
     "weekend": (lambda: wide("D"), {"freq": "B"}, "2024-01-06.*is a weekend"),
     "crowded": (lambda: wide("h"), {"freq": "M"}, "fall into the same step"),
+    "days asked for hours": (wide, {"freq": "h"}, r"looks daily \('D'\).*'h' was asked"),
+    "months asked for days": (lambda: wide("MS"), {"freq": "D"}, r"looks monthly.*'D' was asked"),
+    "minutes asked for less": (
+        lambda: wide("15min"),
+        {"freq": "5min"},
+        r"looks like every 15min.*'5min' was asked",
+    ),
     "odd multiple": (
         lambda: wide("h").iloc[[0, 2, 4, 5]],
         {"freq": "2h"},
         "no multiple of '2[hH]'",
     ),
-    "time zone": (lambda: wide("h").tz_localize("Europe/Berlin"), {}, r"tz_convert\('UTC'\)"),
-    "text": (lambda: with_value("n/a"), {}, r"'a' of the DataFrame is not numeric|'n/a'"),
+    "time zone": (
+        lambda: wide("h").tz_localize("Europe/Berlin"),
+        {},
+        r"Z or \+00:00.*\(in pandas.*tz_convert",
+    ),
+    "London in winter": (lambda: wide("h").tz_localize("Europe/London"), {}, "zone Europe/London"),
+    "fixed offset": (lambda: wide("h").tz_localize("+01:00"), {}, r"zone UTC\+01:00"),
+    "day and month mixed up": (
+        lambda: wide(rows=3).set_axis(["01.13.2024", "13.01.2024", "14.01.2024"]),
+        {},
+        r"cannot be read \([^\n]*\): name .*date_format='%d.%m.%Y'",
+    ),
+    "no format": (
+        lambda: written("%d.%m.%Y"),
+        {"date_format": "%Q"},
+        "not written as date_format='%Q' says .*bad directive",
+    ),
+    "another format": (
+        lambda: written("%d.%m.%Y"),
+        {"date_format": "%d/%m/%Y"},
+        r"not written as date_format='%d/%m/%Y' says",
+    ),
+    "text": (lambda: with_value("n/a"), {}, r"'a' of the table is not numeric|'n/a'"),
     "booleans": (lambda: wide().assign(a=[None, True] * 5), {}, "not numeric"),
-    "infinite": (infinite, {}, "'b' of the DataFrame is infinite at 2024-01-05"),
-    "all missing": (lambda: wide().assign(c=np.nan), {}, "'c' of the DataFrame holds no value"),
+    "infinite": (infinite, {}, "'b' of the table is infinite at 2024-01-05"),
+    "all missing": (lambda: wide().assign(c=np.nan), {}, "'c' of the table holds no value"),
     "empty": (lambda: wide().iloc[:0], {}, r"empty, shape \(0, 2\)"),
     "no columns": (lambda: wide().drop(columns=["a", "b"]), {}, "empty"),
     "too few rows": (lambda: wide().iloc[:2], {}, r"2 rows: at least 3.*freq='D'"),
@@ -162,7 +261,7 @@ BAD = {
         {},
         "cannot be inferred",
     ),
-    "numbers as index": (lambda: wide().reset_index(drop=True), {}, "numbers, not times"),
+    "numbers as index": (lambda: wide().reset_index(drop=True), {}, "are numbers .*date_format"),
     "unreadable times": (lambda: wide().set_axis(list("abcdefghij")), {}, "cannot be read"),
     "missing time": (lambda: wide().set_axis([*wide().index[:-1], pd.NaT]), {}, "row 9"),
     "several levels": (
@@ -231,6 +330,54 @@ def test_unreadable_files(tmp_path):
     (tmp_path / "empty.csv").write_bytes(b"")
     with pytest.raises(DataError, match="empty"):
         read_series(tmp_path / "empty.csv")
+
+
+def test_european_files_are_read(tmp_path):
+    df = wide("h").rename_axis("time")
+    df.to_csv(tmp_path / "series.csv", sep=";", decimal=",")
+    (entry,) = read_series(tmp_path / "series.csv", separator=";", decimal=",")
+    np.testing.assert_array_equal(entry["target"], df.to_numpy().T)
+    df.to_csv(tmp_path / "tabs.csv", sep="\t")
+    (entry,) = read_series(tmp_path / "tabs.csv", separator="\\t")
+    np.testing.assert_array_equal(entry["target"], df.to_numpy().T)
+
+
+FILES = {
+    "separators": ("time;a;b\n2024-01-01;1;2\n", {}, r"separated by ';'\? .*--separator ';'"),
+    "separators and decimals": (
+        "time;a;b\n2024-01-01;1,0;2,0\n2024-01-02;;2,0\n",
+        {},
+        r"separated by ';'\? .*--separator ';'",
+    ),
+    "commas after all": ("time,a\n2024-01-01,1\n", {"separator": ";"}, "--separator ','"),
+    "decimals": (
+        'time,a\n2024-01-01,"1,5"\n2024-01-02,"1,7"\n2024-01-03,"2"\n',
+        {},
+        "commas stand before decimals.*--decimal ','",
+    ),
+    "a long line": ("time,a\n2024-01-01,1\n2024-01-02,1,5\n", {}, r"Expected 2 fields in line 3"),
+    "no values": ("time\n2024-01-01\n2024-01-02\n2024-01-03\n", {}, "no column of values"),
+    "no order": ("time,a\n2024-01-02,1\n2024-01-01,1\n2024-01-03,2\n", {}, "sort the rows"),
+    "nothing": ("", {}, "the file is empty"),
+}
+
+
+@pytest.mark.parametrize(("text", "options", "match"), FILES.values(), ids=FILES.keys())
+def test_bad_files_teach_without_pandas(text, options, match, tmp_path):
+    path = tmp_path / "series.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=match) as error:
+        read_series(path, **options)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    assert not any(word in message for word in ("DataFrame", "df.", "pandas", "C error"))
+
+
+def test_another_encoding_is_named(tmp_path):
+    path = tmp_path / "series.csv"
+    path.write_bytes("time,höhe\n2024-01-01,1\n".encode("latin-1"))
+    with pytest.raises(DataError, match="not encoded as UTF-8"):
+        read_series(path)
 
 
 @pytest.mark.parametrize("freq", ["15min", "h", "D", "B", "W-WED", "M"])

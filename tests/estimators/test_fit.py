@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ import torch
 
 import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
-from tsdiff.datasets import as_entries, cut_before, rolling_windows
+from tsdiff.datasets import DataWarning, as_entries, cut_before, rolling_windows
 from tsdiff.estimators import GenerativePredictor, SavedModelError, prepare
 from tsdiff.estimators.lightning_module import MONITOR, _ratio, ensemble_crps_sum
 from tsdiff.estimators.training import CheckpointError, TrainingDivergedError
@@ -165,6 +167,28 @@ def test_solver_objects_survive_saving(tmp_path):
     assert loaded.estimator.solver == DDIM(eta=0.5)
     data = [entry(random_walk())]
     np.testing.assert_array_equal(samples_of(loaded, data), samples_of(predictor, data))
+
+
+def test_a_value_that_cannot_be_data_is_warned_of_before_training():
+    table = frame(random_walk())
+    table.loc["2020-03-01", "x1"] *= 1e6
+    broken = FlowMatching(**SMALL | {"trainer_kwargs": {"no_such_option": 1}})
+    expected = r"column 'x1' holds .* at 2020-03-01, .* set it to NaN if it is a fault"
+    with pytest.warns(DataWarning, match=expected), pytest.raises(TypeError):
+        broken.fit(table, progress=False)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no permissions of POSIX")
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_who_may_read_a_saved_model_is_up_to_the_umask(mask, tmp_path):
+    predictor = FlowMatching(**SMALL).fit([entry(random_walk())], progress=False)
+    before = os.umask(mask)
+    try:
+        predictor.save(tmp_path)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("config.json", "model.safetensors"), 0o666 & ~mask)
 
 
 def test_what_cannot_be_saved_or_loaded_says_so(tmp_path):

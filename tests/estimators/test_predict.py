@@ -58,6 +58,14 @@ def test_times_continue_the_index(freq, expected):
     assert list(pd.DatetimeIndex(times)) == list(pd.DatetimeIndex(expected))
 
 
+def test_universal_time_is_continued_as_such():
+    predictor = FlowMatching(**SMALL).fit(frame(random_walk(), "h"), progress=False)
+    table = frame(random_walk(), "h").tz_localize("UTC")
+    for rows in (table, table.iloc[-2:]):  # two rows tell no frequency
+        times = predictor.predict(rows, 5, quantiles=[0.5])["time"]
+        assert times.min() == table.index[-1] + pd.Timedelta(hours=1)
+
+
 @pytest.mark.parametrize("length", [2, 5, 160])
 def test_business_days_go_on_as_business_days(length):
     """Five days of one week could be any days: the model knows better."""
@@ -67,6 +75,16 @@ def test_business_days_go_on_as_business_days(length):
     times = predictor.predict(table[:length], 5, quantiles=[0.5])["time"].unique()
     expected = pd.date_range(index[length - 1], periods=5, freq="B")[1:]
     assert list(pd.DatetimeIndex(times)) == list(expected)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_drawn(trained, device):
+    table = frame(random_walk())
+    with pytest.raises(ValueError, match=f"device='{device}' can't be used .*leave it out"):
+        trained.predict(table, device=device)
+    with pytest.raises(ValueError, match=f"device='{device}' can't be used"):
+        trained.log_prob(table, device=device)
+    assert next(trained.model.parameters()).device.type == "cpu"
 
 
 def test_forecasts_widen_with_the_silence_before_them():

@@ -50,6 +50,12 @@ _BUNDLES: dict[str, dict[str, Any]] = {
         "time_column": _option(
             str | None, "Column of the times; the first one by default.", _FILE, metavar="NAME"
         ),
+        "date_format": _option(
+            str | None,
+            "How dates are written, as %d.%m.%Y; needed where day and month may be mistaken.",
+            _FILE,
+            metavar="FORMAT",
+        ),
         "target_column": _option(
             list[str] | None,
             "Column of values, repeatable; all others by default.",
@@ -67,6 +73,15 @@ _BUNDLES: dict[str, dict[str, Any]] = {
         ),
         "freq": _option(
             str | None, "Time step, as h, D or 15min; inferred by default.", _FILE, metavar="STEP"
+        ),
+        "separator": _option(
+            str | None,
+            "What separates columns, as ; or \\t; a comma by default.",
+            _FILE,
+            metavar="CHAR",
+        ),
+        "decimal": _option(
+            str | None, "What stands before decimals; a point by default.", _FILE, metavar="CHAR"
         ),
         "fill_gaps": Annotated[
             bool | None,

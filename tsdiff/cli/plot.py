@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tsdiff.evaluation import Evaluation
 
 PICTURES = (".png", ".pdf", ".svg")
+_OTHER_PICTURES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".eps", ".ps")
 MOST_WINDOWS = 12  # that one picture of the sum can show
 
 
@@ -70,6 +71,11 @@ def plot(
       tsdiff plot model exchange_rate --dimension AUD --dimension JPY --output two.svg
     """
     screen: Screen = ctx.obj
+    if output.suffix.lower() in _OTHER_PICTURES:
+        raise typer.BadParameter(
+            f"{output.name}: expected a folder, or one file in {', '.join(PICTURES)}",
+            param_hint="--output",
+        )
     with screen.working("Loading ..."):
         predictor = models.load(model)
         source = sources.load_for(predictor, data, screen, **table)

@@ -38,8 +38,8 @@ def train(
             "--model",
             "-m",
             metavar="NAME",
-            help="flow_matching, ddpm (TimeGrad), score (SGM), vsdm, interpolant, consistency or "
-            "schrodinger_bridge.",
+            help="flow_matching, ddpm (time_grad), score, vsdm, interpolant, consistency, "
+            "schrodinger_bridge or low_rank_gaussian (deep_var).",
         ),
     ] = "flow_matching",
     prediction_length: Annotated[

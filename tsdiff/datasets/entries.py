@@ -22,7 +22,19 @@ STATIC_FEATURES = ("feat_static_real", "feat_static_cat")
 
 
 class DataError(ValueError):
-    """Data that cannot be used as they are; the message says what to mend."""
+    """Data that cannot be used as they are; the message says what to mend.
+
+    Parameters
+    ----------
+    words
+        The message, for whoever has the data in a file or in a DataFrame.
+    pandas
+        What mends a DataFrame, for those who have one.
+    """
+
+    def __init__(self, words: str, *, pandas: str = ""):
+        super().__init__(f"{words} (in pandas, {pandas})" if pandas else words)
+        self.words = words
 
 
 class DataWarning(UserWarning):

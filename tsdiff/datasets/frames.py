@@ -4,9 +4,10 @@
 ``item_column`` (series that have nothing to do with each other: one entry each) or by
 ``dimension_column`` (the dimensions of one multivariate series), or both.
 
-Times must ascend, without duplicates or gaps, and without a time zone: a zone with daylight saving
-makes an hourly grid irregular, and only the owner of the data knows which of the two mends
-(universal time, or dropping the zone) is right.
+Times must ascend, without duplicates or gaps. Universal time is taken as it is, any other zone is
+refused: daylight saving makes an hourly grid irregular, and only the owner of the data knows which
+of the two mends (universal time, or dropping the zone) is right. Dates in text that may be read in
+two ways, as 01/02/2018, are refused unless ``date_format`` says which it is.
 """
 
 # pandas carries no complete types: what a checker infers of its indices and cells is too narrow.
@@ -25,7 +26,7 @@ import pandas as pd
 
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.entries import DataEntry, DataError, validate_entries
-from tsdiff.datasets.timegrid import to_regular_periods, to_times
+from tsdiff.datasets.timegrid import read_times, to_regular_periods, to_times
 
 if TYPE_CHECKING:
     from gluonts.model.forecast import Forecast
@@ -41,6 +42,7 @@ def from_frame(
     dimension_column: str | None = None,
     target_column: str | Sequence[str] | None = None,
     fill_gaps: bool = False,
+    date_format: str | None = None,
 ) -> list[DataEntry]:
     """Turn a DataFrame into entries.
 
@@ -62,6 +64,9 @@ def from_frame(
         Column or columns of values; all remaining ones where omitted.
     fill_gaps
         Insert the times that lack as rows of missing values, rather than refuse them.
+    date_format
+        How dates are written where times are text, as ``"%d.%m.%Y"`` or ``"%m/%d/%Y %H:%M"``; found
+        where omitted, and only one order of day and month is possible.
 
     Returns
     -------
@@ -71,9 +76,9 @@ def from_frame(
     Raises
     ------
     DataError
-        Unsorted, duplicated, lacking or zone-aware times, a frequency that cannot be inferred,
-        values that are infinite or not numbers, nothing in the frame. The message says which and
-        how to mend it.
+        Unsorted, duplicated or lacking times, dates that may be read in two ways, a time zone other
+        than universal time, a frequency that cannot be inferred, values that are infinite or not
+        numbers, nothing in the frame. The message says which and how to mend it.
 
     Examples
     --------
@@ -88,10 +93,12 @@ def from_frame(
     if not isinstance(df, pd.DataFrame):
         raise TypeError(f"expected a pandas DataFrame, got {type(df).__name__}")
     if df.empty:
-        raise DataError(f"the DataFrame is empty, shape {df.shape}")
+        raise DataError(f"the table is empty, shape {df.shape}")
     _require_columns(df, time_column, item_column, dimension_column, target_column)
     if time_column is not None:
         df = df.set_index(time_column)
+    # All at once: the dates of one item may tell how those of another are to be read.
+    df = df.set_axis(read_times(df.index, "the table", date_format), axis=0)
     if item_column is None:
         items = [("0", df)]
     else:
@@ -99,7 +106,7 @@ def from_frame(
         items = [(str(name), group.drop(columns=item_column)) for name, group in groups]
     entries = []
     for item_id, frame in items:
-        label = "the DataFrame" if item_column is None else f"item {item_id!r}"
+        label = "the table" if item_column is None else f"item {item_id!r}"
         wide = _to_wide(frame, dimension_column, target_column, label)
         entries.append(_entry(wide, item_id, freq, fill_gaps, label))
     return validate_entries(entries)
@@ -127,13 +134,18 @@ def as_entries(data: Any, freq: str | None = None) -> list[DataEntry]:
     return validate_entries(data)
 
 
-def read_series(path: str | os.PathLike, **options) -> list[DataEntry]:
+def read_series(
+    path: str | os.PathLike, *, separator: str = ",", decimal: str = ".", **options: Any
+) -> list[DataEntry]:
     """Read entries from a CSV (``.csv``, ``.csv.gz``, ...) or Parquet file.
 
     Parameters
     ----------
     path
         The file. Parquet needs ``pip install tsdiff[parquet]``.
+    separator, decimal
+        What stands between the columns of a CSV file, and before the decimals of its numbers; many
+        European ones need ``separator=";", decimal=","``.
     **options
         Those of :func:`from_frame`. Without ``time_column``, the first column of a CSV file is the
         time; a Parquet file keeps its index.
@@ -143,26 +155,53 @@ def read_series(path: str | os.PathLike, **options) -> list[DataEntry]:
     FileNotFoundError
         No such file.
     DataError
-        An unknown kind of file, or what :func:`from_frame` refuses.
+        An unknown kind of file, or what :func:`from_frame` refuses; the message begins with the
+        file's path.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path.absolute()}")
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if ".csv" in suffixes:
-        try:
-            df = pd.read_csv(path)
-        except pd.errors.EmptyDataError as error:
-            raise DataError(f"{path} is empty") from error
-        options = {"time_column": df.columns[0], **options}
-    elif {".parquet", ".pq"} & set(suffixes):
-        try:
-            df = pd.read_parquet(path)
-        except ImportError as error:
-            raise ImportError("reading Parquet needs pyarrow: pip install pyarrow") from error
-    else:
-        raise DataError(f"{path.name}: expected a .csv or .parquet file")
-    return from_frame(df, **options)
+    try:
+        if ".csv" in suffixes:
+            df = _read_csv(path, separator, decimal)
+            options = {"time_column": df.columns[0], **options}
+        elif {".parquet", ".pq"} & set(suffixes):
+            df = _read_parquet(path)
+        else:
+            raise DataError("expected a .csv or .parquet file")
+        return from_frame(df, **options)
+    except DataError as error:
+        raise DataError(f"{path}: {error.words}") from error
+
+
+def _read_csv(path: Path, separator: str, decimal: str) -> pd.DataFrame:
+    advice = "are columns separated by {!r}? Then say so by separator={!r}, or --separator {!r}"
+    separator = separator.replace("\\t", "\t")  # as it can be typed in a shell
+    how: dict[str, Any] = {"sep": separator, "decimal": decimal}
+    try:
+        header = list(pd.read_csv(path, nrows=0, **how).columns)
+        for other in (";", "\t", "|", ","):
+            if len(header) == 1 and other in header[0]:
+                raise DataError(f"one column, {header[0]!r}: " + advice.format(*[other] * 3))
+        return pd.read_csv(path, **how)
+    except pd.errors.EmptyDataError as error:
+        raise DataError("the file is empty") from error
+    except pd.errors.ParserError as error:
+        reason = str(error).strip().split("C error: ")[-1]
+        raise DataError(
+            f"with columns separated by {separator!r}, a line has too many ({reason}): mend it, or "
+            "say what separates columns by separator, or --separator on the command line"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"the text is not encoded as UTF-8 ({error}): save it so") from error
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except ImportError as error:
+        raise ImportError("reading Parquet needs pyarrow: pip install pyarrow") from error
 
 
 @business_day_periods()
@@ -295,16 +334,26 @@ def _check_numeric(frame: pd.DataFrame, label: str) -> None:
         bad = column[as_numbers.isna() & column.notna()]
         example = f"first such value {bad.iloc[0]!r} at {bad.index[0]}; " if len(bad) else ""
         raise DataError(
-            f"column {name!r} of {label} is not numeric (dtype {column.dtype}); {example}drop the "
-            "column, or convert it with pd.to_numeric(..., errors='coerce')"
+            f"column {name!r} of {label} is not numeric (dtype {column.dtype}); {example}"
+            f"{_advice(bad)}",
+            pandas="pd.to_numeric(..., errors='coerce')",
         )
+
+
+def _advice(bad: pd.Series) -> str:
+    if bad.astype(str).str.fullmatch(r"-?[\d.]*,\d+").any():
+        return (
+            "do commas stand before decimals? Of a file, say so by decimal=',', or --decimal ',' "
+            "on the command line"
+        )
+    return "leave the column out by naming the others, target_column or --target-column, or mend it"
 
 
 def _entry(
     wide: pd.DataFrame, item_id: str, freq: str | None, fill_gaps: bool, label: str
 ) -> DataEntry:
     if not wide.shape[1]:
-        raise DataError(f"{label} has times but no column of values")
+        raise DataError(f"{label} has times but no column of values beside them")
     periods = to_regular_periods(wide.index, freq, label, fill_gaps=fill_gaps)
     _check_numeric(wide, label)
     values = wide.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -10,12 +10,129 @@ business days alike, and as fast as numpy.
 
 from __future__ import annotations
 
+import itertools
+import re
 import warnings
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 
 from tsdiff.datasets.entries import DataError
+
+# Two numbers of which either may be the day, and a year. (A year in front is read as such.)
+_NUMBERED_DATE = re.compile(r"\s*(\d{1,2}([-/.])\d{1,2}\2(\d{4}|\d{2}))(?!\d)")
+# Orders of day, month and year, and what makes pandas read them so.
+_ORDERS = {
+    "%d{0}%m{0}%Y": {"dayfirst": True},
+    "%m{0}%d{0}%Y": {},
+    "%d{0}%m{0}%y": {"dayfirst": True},
+    "%m{0}%d{0}%y": {},
+    "%y{0}%m{0}%d": {"yearfirst": True},
+}
+
+_NAMES = {
+    **{"min": "like every minute", "h": "hourly", "H": "hourly", "D": "daily", "B": "daily"},
+    **{"W": "weekly", "M": "monthly", "ME": "monthly", "Q": "quarterly", "Y": "yearly"},
+}
+
+
+def read_times(index: pd.Index, label: str, date_format: str | None = None) -> pd.Index:
+    """Times of an index of text; whatever is no text stays as it is.
+
+    Parameters
+    ----------
+    index
+        Numbers are taken for text if ``date_format`` is given.
+    date_format
+        How dates are written, as ``"%d.%m.%Y"``; found where omitted.
+
+    Raises
+    ------
+    DataError
+        Text that is no time, not written as ``date_format`` says, of several offsets from
+        universal time, or that may be read in two ways, as 01/02/2018.
+    """
+    numeric = pd.api.types.is_numeric_dtype(index)
+    known = isinstance(index, (pd.MultiIndex, pd.DatetimeIndex, pd.PeriodIndex))
+    if known or (numeric and date_format is None):
+        return index
+    text = index.astype(str) if numeric else index
+    how = _order_of(text, label) if date_format is None else {"format": date_format}
+    with warnings.catch_warnings():
+        # Text without a common format: whether it can be read is all that matters here.
+        warnings.filterwarnings("ignore", "Could not infer format", UserWarning)
+        warnings.filterwarnings("ignore", "In a future version of pandas", FutureWarning)
+        try:
+            return pd.DatetimeIndex(pd.to_datetime(text, **how))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise DataError(_unreadable(text, label, date_format, error)) from error
+
+
+def _unreadable(text: pd.Index, label: str, date_format: str | None, error: Exception) -> str:
+    if _differ_in_offset(text, date_format):
+        return (
+            f"the times of {label} have several offsets from universal time, as clocks are put "
+            "forward and back: write all in universal time, ending in Z or +00:00"
+        )
+    reason = str(error).split(". You might")[0].splitlines()[0]
+    if date_format is not None:
+        return (
+            f"the times of {label} are not written as date_format={date_format!r} says ({reason}): "
+            "give their own, such as '%d.%m.%Y' or '%m/%d/%Y %H:%M'"
+        )
+    return (
+        f"the times of {label} cannot be read ({reason}): name the column of the times by "
+        "time_column, or say how they are written by date_format='%d.%m.%Y' (on the command line "
+        "--time-column and --date-format)"
+    )
+
+
+def _differ_in_offset(text: pd.Index, date_format: str | None) -> bool:
+    """Whether times that can't be read together can be read as points in universal time."""
+    try:
+        pd.to_datetime(text, format=date_format, utc=True)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
+
+
+def _order_of(index: pd.Index, label: str) -> dict[str, bool]:
+    """Options that make pandas read dates of numbers in the only order that all of them have."""
+    text = index.dropna().astype(str)
+    if not len(text) or not _NUMBERED_DATE.match(text[0]):
+        return {}
+    dates = [match[1] for match in map(_NUMBERED_DATE.match, text) if match]
+    if len(dates) < len(text):
+        return {}
+    separator, year = _NUMBERED_DATE.match(text[0]).group(2, 3)
+    written = pd.Index(dates).unique()
+    readings = {}
+    for pattern, how in _ORDERS.items():
+        order = pattern.format(separator)
+        times = pd.to_datetime(written, format=order, errors="coerce")
+        if ("%Y" in order) == (len(year) == 4) and times.notna().all():
+            readings[order] = times, how
+    for (one, (ones, _)), (other, (others, _)) in itertools.combinations(readings.items(), 2):
+        for place in np.flatnonzero(ones != others)[:1]:
+            example = text[dates.index(written[place])]
+            clock = _clock_format(example)
+            raise DataError(
+                f"the times of {label} may be read in more than one way: {example!r} as "
+                f"{ones[place].date()}, written {one + clock}, or as {others[place].date()}, "
+                f"{other + clock}. Say which by date_format={one + clock!r}, or --date-format on "
+                "the command line"
+            )
+    return next((how for _, how in readings.values()), {})
+
+
+def _clock_format(example: str) -> str:
+    """How the time of day is written that follows the date."""
+    rest = _NUMBERED_DATE.sub("", example, count=1)
+    rest = re.sub(r"([+-]\d\d:?\d\d|Z)$", "%z", rest)
+    rest, halves = re.subn(r"[AaPp][Mm]", "%p", rest)
+    parts = iter(("%I" if halves else "%H", "%M", "%S", "%f"))
+    return re.sub(r"\d+", lambda _: next(parts, "..."), rest)
 
 
 def to_times(periods: pd.PeriodIndex) -> pd.DatetimeIndex:
@@ -43,8 +160,8 @@ def to_regular_periods(
     Raises
     ------
     DataError
-        Unsorted, duplicated, lacking, zone-aware or unreadable times, or a frequency that cannot
-        be inferred.
+        Unsorted, duplicated, lacking or unreadable times, a time zone other than universal time,
+        or a frequency that cannot be inferred.
     """
     times = _to_times_or_periods(index, label)
     _check_order(times, label)
@@ -56,7 +173,8 @@ def to_regular_periods(
         first, second = times[crowded[0]], times[crowded[0] + 1]
         raise DataError(
             f"{label}: {first} and {second} fall into the same step of frequency "
-            f"{periods.freqstr!r}; aggregate them (df.resample(...).mean()) or give another freq"
+            f"{periods.freqstr!r}; aggregate them, or give another freq",
+            pandas="df.resample(...).mean()",
         )
     if (steps % size).any():
         place = int(np.flatnonzero(steps % size)[0])
@@ -66,50 +184,58 @@ def to_regular_periods(
         )
     gaps = np.flatnonzero(steps > size)
     if gaps.size and not fill_gaps:
-        place = gaps[0]
-        lacking = int((steps[gaps] // size - 1).sum())
+        if freq is not None and gaps.size > steps.size // 2:
+            _refuse_coarser(times, periods.freqstr, label)
+        place, places = gaps[0], f"{gaps.size} place{'s' * (gaps.size > 1)}"
+        missing = int((steps[gaps] // size - 1).sum())
         raise DataError(
-            f"{label} has gaps: at frequency {periods.freqstr!r}, {periods[place] + 1} lacks after "
-            f"{times[place]} ({lacking} times lack in {gaps.size} places). "
-            "tsdiff.from_frame(df, fill_gaps=True), or --fill-gaps on the command line, inserts "
-            "them as missing values; or give another freq"
+            f"{label} has gaps: at frequency {periods.freqstr!r}, {periods[place] + 1} is missing "
+            f"after {times[place]} ({missing} missing in {places}). "
+            "fill_gaps=True of tsdiff.from_frame, or --fill-gaps on the command line, inserts them "
+            "as missing values; or give another freq"
         )
     return periods
+
+
+def _refuse_coarser(times: pd.DatetimeIndex | pd.PeriodIndex, asked: str, label: str) -> None:
+    """Where most steps are gaps, filling them is no mend: another frequency was meant."""
+    if isinstance(times, pd.PeriodIndex):
+        return
+    found = _infer_frequency(times, label)
+    name = _NAMES.get(found.split("-")[0], f"like every {found}")
+    raise DataError(
+        f"{label} looks {name} ({found!r}), and frequency {asked!r} was asked for, by freq or by a "
+        f"model that was trained on it: most steps of {asked!r} are missing. Train a model on data "
+        f"like these, with freq left out, or give data of {asked!r}"
+    )
 
 
 def _to_times_or_periods(index: pd.Index, label: str) -> pd.DatetimeIndex | pd.PeriodIndex:
     if isinstance(index, pd.MultiIndex):
         raise DataError(
-            f"{label} has an index of several levels: use reset_index() and name time_column, "
-            "item_column or dimension_column"
+            f"{label} has an index of several levels: make columns of them, and name time_column, "
+            "item_column or dimension_column",
+            pandas="df.reset_index()",
         )
-    if isinstance(index, pd.PeriodIndex):
-        times = index
-    elif pd.api.types.is_numeric_dtype(index):
+    if pd.api.types.is_numeric_dtype(index):
         raise DataError(
-            f"the index of {label} holds numbers, not times: set a DatetimeIndex, or name the "
-            "column of the times by tsdiff.from_frame(df, time_column=...) or, on the command "
-            "line, --time-column"
+            f"the times of {label} are numbers ({index[0]}, ...): name the column of the times by "
+            "time_column or, on the command line, --time-column; or if they are dates, as "
+            "20240131, say so by date_format='%Y%m%d' or --date-format",
+            pandas="set a DatetimeIndex, or tsdiff.from_frame(df, time_column=...)",
         )
-    else:
-        try:
-            with warnings.catch_warnings():
-                # Text without a common format: whether it can be read is all that matters here.
-                warnings.filterwarnings("ignore", "Could not infer format", UserWarning)
-                times = pd.DatetimeIndex(pd.to_datetime(index))
-        except (ValueError, TypeError, OverflowError) as error:
-            raise DataError(
-                f"the times of {label} cannot be read ({str(error).splitlines()[0]}): name the "
-                "column of the times by time_column, or convert it with pd.to_datetime"
-            ) from error
+    times = read_times(index, label)
     if times.isna().any():
         raise DataError(f"{label}: the time of row {int(np.argmax(times.isna()))} is missing")
     if isinstance(times, pd.DatetimeIndex) and times.tz is not None:
-        raise DataError(
-            f"the times of {label} carry the time zone {times.tz}. For steps of an hour or less "
-            "use universal time, df.tz_convert('UTC').tz_localize(None); for days and longer drop "
-            "the zone, df.tz_localize(None)"
-        )
+        if times.tz.utcoffset(None) != timedelta(0):
+            raise DataError(
+                f"the times of {label} carry the time zone {times.tz}. For steps of an hour or "
+                "less write them in universal time, ending in Z or +00:00; for days and longer "
+                "leave the zone out",
+                pandas="df.tz_convert('UTC') and df.tz_localize(None)",
+            )
+        times = times.tz_localize(None)
     return times
 
 
@@ -119,15 +245,16 @@ def _check_order(times: pd.DatetimeIndex | pd.PeriodIndex, label: str) -> None:
         place = int(np.argmax(steps < 0))
         raise DataError(
             f"the times of {label} do not ascend: {times[place + 1]} follows {times[place]}; "
-            "sort them with df.sort_index() (or df.sort_values(time_column))"
+            "sort the rows by time",
+            pandas="df.sort_index(), or df.sort_values(time_column)",
         )
     if (steps == 0).any():
         place = int(np.argmax(steps == 0))
         raise DataError(
             f"{label}: the time {times[place]} occurs more than once "
-            f"({int((steps == 0).sum())} duplicates); drop them with "
-            "df[~df.index.duplicated()], or name item_column or dimension_column if the data are "
-            "long"
+            f"({int((steps == 0).sum())} duplicates); keep one of each, or, if the table is long, "
+            "name item_column or dimension_column (--item-column or --dimension-column)",
+            pandas="df[~df.index.duplicated()]",
         )
 
 
@@ -232,6 +359,6 @@ def as_in_index(times: pd.Series, index: pd.Index, steps: int, freq: str) -> pd.
     beginnings = pd.DatetimeIndex(times.unique()).sort_values()
     rule = freq if freq == "B" else pd.infer_freq(index) if len(index) > 2 else None
     if rule is None or len(beginnings) != steps:
-        return times
+        return times.dt.tz_localize(index.tz)
     continued = pd.date_range(index[-1], periods=steps + 1, freq=rule)[1:]
     return times.map(dict(zip(beginnings, continued, strict=True)))

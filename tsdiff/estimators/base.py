@@ -13,6 +13,7 @@ import torch
 from gluonts.model.estimator import Estimator
 
 from tsdiff.datasets import DataError, DataWarning, as_entries, cut_before
+from tsdiff.datasets.faults import faults_of
 from tsdiff.decoders import Decoder
 from tsdiff.estimators import checks, prepare
 from tsdiff.estimators.calibration import calibrate
@@ -273,13 +274,15 @@ class GenerativeEstimator(Estimator):
         Warns
         -----
         DataWarning
-            If there is no room for validation windows, some series have nothing before them, or
-            gaps leave hardly a whole horizon.
+            If there is no room for validation windows, some series have nothing before them, gaps
+            leave hardly a whole horizon, or a value lies so far out that it can't be data.
         """
         checks.check_parameters(self)
         entries = as_entries(data, self.freq)
         names = prepare.names_of(entries[0])
         entries = prepare.align_dimensions(entries, names)
+        if found := faults_of(entries):
+            warnings.warn(found, DataWarning, stacklevel=2)
         held_out, kept = self._divided(entries, validation_data, names)
         # Of the mean, every window has a unit of its own, and "none" is none.
         measured = self.decoding == "horizon" or self.scaling not in UNREFERRED

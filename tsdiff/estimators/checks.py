@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from tsdiff.datasets import DataError
 from tsdiff.datasets.businessdays import business_day_periods
@@ -283,6 +284,19 @@ def _check_covariates(entry: dict[str, Any], label: str, facts: DataFacts, lengt
                 f"feat_static_cat[{column}] of {label} is {category}, and training saw the "
                 f"categories 0 to {cardinality - 1}"
             )
+
+
+def check_device(device: Any) -> None:
+    """Raise a ValueError if PyTorch can't compute there."""
+    try:
+        # Coordinates are float64, which not every device has.
+        torch.empty(0, dtype=torch.float64, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device={str(device)!r} can't be used ({reason}; PyTorch {torch.__version__}): leave "
+            "it out to compute on the processor, or install a PyTorch that supports your GPU"
+        ) from error
 
 
 def positive_integer(name: str, value: Any) -> None:

@@ -152,7 +152,8 @@ class GenerativePredictor(RepresentablePredictor):
         DataError
             If the data don't fit the model.
         ValueError
-            If a solver, grid, number, quantile or condition makes no sense.
+            If a solver, grid, number, quantile or condition makes no sense, or there is no such
+            device.
         MissingFieldError
             If the solver can't sample the decoder's process.
         GuidanceError
@@ -168,6 +169,7 @@ class GenerativePredictor(RepresentablePredictor):
         if precision is not None and precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise ValueError(f"unknown precision {precision!r}: expected one of {known}")
+        checks.check_device(device)
         if quantiles is not None:
             checks.check_quantiles(quantiles)
         given = as_entries(dataset, self.facts.freq)
@@ -334,9 +336,11 @@ class GenerativePredictor(RepresentablePredictor):
         TypeError
             If the method has no option of a name given.
         ValueError
-            If the method is unknown or not to be had of the model, or a number makes no sense.
+            If the method is unknown or not to be had of the model, a number makes no sense, or
+            there is no such device.
         """
         checks.check_likelihood(method, options)
+        checks.check_device(device)
         checks.positive_integer("batch_size", batch_size)
         given = as_entries(dataset, self.facts.freq)
         entries = prepare.align_dimensions(given, self.facts.dimension_names)

@@ -98,6 +98,22 @@ def test_backtest_trains_no_series_beyond_the_first_window_of_any(make_entry):
     assert evaluation.num_windows == 8
 
 
+def test_windows_know_their_series_and_dimensions(make_entry):
+    entries = [make_entry(seed=s, dimension_names=["a", "b", "c"]) for s in range(2)]
+    evaluation = backtest(RandomWalk(5), entries, num_windows=2)
+    assert evaluation.item_ids == ("walk-0", "walk-1") * 2
+    assert evaluation.dimension_names == ("a", "b", "c")
+    alone = evaluate(RandomWalk(5), entries[:1]).by_item("nd")
+    assert evaluate(RandomWalk(5), entries).by_item("nd")["walk-0"] == pytest.approx(alone.iloc[0])
+    other = [
+        entries[0],
+        {**entries[1], "dimension_names": ["b", "a", "c"]},
+        {**entries[0], "item_id": None},
+    ]
+    mixed = evaluate(RandomWalk(5), other)
+    assert (mixed.item_ids, mixed.dimension_names) == ((), ())
+
+
 def test_what_is_no_predictor_is_named(make_entry):
     with pytest.raises(TypeError, match="got dict"):
         evaluate({}, [make_entry()])

@@ -170,6 +170,8 @@ def score_forecasts(
         seconds=seconds,
         forecasts=forecasts if keep_forecasts else (),
         entries=entries if keep_forecasts else (),
+        item_ids=_item_ids(entries),
+        dimension_names=_dimension_names(entries),
     )
 
 
@@ -237,6 +239,18 @@ def backtest(
         estimator, model = model, model.train(training, **_ours(model.train, progress=progress))
         evaluate_kwargs.setdefault("name", getattr(model, "name", type(estimator).__name__))
     return evaluate(model, windows, **evaluate_kwargs)
+
+
+def _item_ids(entries: Sequence[DataEntry]) -> tuple[str, ...]:
+    """The series of each window; nothing where one lacks a name."""
+    names = [entry.get("item_id") for entry in entries]
+    return () if None in names else tuple(str(name) for name in names)
+
+
+def _dimension_names(entries: Sequence[DataEntry]) -> tuple[str, ...]:
+    """Names that all windows share, in one order; or none."""
+    names = {tuple(map(str, entry.get("dimension_names") or ())) for entry in entries}
+    return names.pop() if len(names) == 1 else ()
 
 
 @business_day_periods()

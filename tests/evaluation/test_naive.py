@@ -150,12 +150,21 @@ def test_quantiles_come_as_a_table():
         RandomWalk(3).predict(entries, quantiles=[0.5])
 
 
-def test_baselines_by_frequency():
+@pytest.mark.filterwarnings("error")
+def test_baselines_by_frequency(make_entry):
     assert list(baselines("h", 24)) == ["last value", "seasonal naive", "random walk"]
     assert list(baselines("YE", 2)) == ["last value", "random walk"]
     assert [season_length(f) for f in ("h", "D", "B", "15min", "ME", "W-SUN")] == [
         24, 7, 5, 96, 12, 52,
     ]  # fmt: skip
+    for freq in ("h", "M"):
+        entry = make_entry(freq=freq)
+        for data in (entry_to_frame(entry), [entry]):
+            assert baselines(data, 24) == baselines(freq, 24)
+    with pytest.raises(TypeError, match="read_series"):
+        baselines(np.zeros(3), 24)
+    with pytest.raises(ValueError, match="the data set is empty"):
+        baselines([], 24)
     with pytest.raises(ValueError, match="unknown frequency 'often'"):
         season_length("often")
 

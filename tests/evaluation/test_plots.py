@@ -221,6 +221,20 @@ def test_the_integral_transform_is_drawn_with_a_band(rolled, tmp_path):
         calibration_plot(rolled, kind="ranks")
 
 
+def test_many_methods_can_be_told_apart(rolled, tmp_path):
+    from dataclasses import replace
+
+    many = [replace(rolled, name=f"method {n}") for n in range(18)]
+    figure = calibration_plot(many)
+    curves = figure.axes[1].lines[1:]
+    looks = {(c.get_color(), c.get_marker(), str(c._unscaled_dash_pattern)) for c in curves}
+    assert len(looks) == len({c.get_color() for c in curves}) * 3 == 18
+    assert [t.get_text() for t in figure.axes[1].get_legend().get_texts()] == [e.name for e in many]
+    write(figure, tmp_path / "many.png")
+    with pytest.raises(ValueError, match="1 to 18 evaluations, got 19"):
+        calibration_plot([*many, rolled])
+
+
 def test_the_integral_transform_needs_forecasts(make_entry):
     result = evaluate(RandomWalk(10), [make_entry()])
     with pytest.raises(ValueError, match="keep_forecasts=True"):

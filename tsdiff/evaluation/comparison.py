@@ -155,7 +155,7 @@ class Comparison:
             for row in rows
         ]
         index = pd.Index([row.name for row in rows], name="method")
-        return pd.DataFrame(values, index=index, columns=list(metrics))
+        return pd.DataFrame(values, index=index, columns=pd.Index(metrics))
 
     def to_markdown(
         self, metrics: Sequence[str] = DOCUMENT_METRICS, path: str | Path | None = None

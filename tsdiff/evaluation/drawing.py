@@ -62,14 +62,7 @@ class Window:
         ValueError
             The forecast starts before the series or leaves a gap after it, dimensions differ, or
             ``history`` is below 1.
-        TypeError
-            What is no forecast with samples.
         """
-        if not hasattr(forecast, "samples"):
-            raise TypeError(
-                f"expected one SampleForecast, got a {type(forecast).__name__}: predict(data) "
-                "gives an iterator of them, one for each series; take next(predictor.predict(data))"
-            )
         samples = np.asarray(forecast.samples, dtype=np.float64)
         samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
         target = np.atleast_2d(np.asarray(entry["target"], dtype=np.float64))

@@ -90,7 +90,7 @@ def fan_chart(
     >>> figure.savefig("forecast.png")  # doctest: +SKIP
     """
     _check_levels(levels)
-    entry = _entry(entry, forecast)
+    entry = _entry(entry, _checked(forecast))
     window = d.Window.of(forecast, entry, history)
     dims = window.samples.shape[-1]
     labels = _names(names, entry, dims)
@@ -148,7 +148,7 @@ def fan_chart_sum(
             "each of 1 to 12 forecasts"
         )
     pairs = list(zip(forecasts, entries, strict=True))
-    entries = [_entry(entry, forecast) for forecast, entry in pairs]
+    entries = [_entry(entry, _checked(forecast)) for forecast, entry in pairs]
     windows = [
         d.Window.of(forecast, entry, history)
         for forecast, entry in zip(forecasts, entries, strict=True)
@@ -225,10 +225,21 @@ def _names(names: Sequence[str] | None, entry: Mapping[str, Any], dims: int) -> 
     return [str(name) for name in names]
 
 
+def _checked(forecast: Any) -> SampleForecast:
+    """One forecast with samples, or an error that tells where to find it."""
+    if hasattr(forecast, "samples"):
+        return forecast
+    raise TypeError(
+        f"expected one SampleForecast, got a {type(forecast).__name__}: predict(data) gives an "
+        "iterator of them, one for each series; take next(predictor.predict(data))"
+    )
+
+
 def _entry(series: Mapping[str, Any] | pd.DataFrame, forecast: SampleForecast) -> Mapping[str, Any]:
     """The entry of a forecast, where a DataFrame was given as well."""
-    if isinstance(series, (pd.DataFrame, pd.Series)) and hasattr(forecast, "start_date"):
-        (series,) = as_entries(series, forecast.start_date.freqstr)
+    if isinstance(series, (pd.DataFrame, pd.Series)):
+        (entry,) = as_entries(series, forecast.start_date.freqstr)
+        return entry
     return series
 
 

@@ -167,6 +167,9 @@ def test_backtest_checks_all_arguments_before_training(make_entry):
     for ours in (model, tsdiff.EnsembleEstimator(model, num_members=2)):
         with pytest.raises(TypeError, match="has no argument 'sover'; did you mean 'solver'"):
             backtest(ours, entries, num_windows=2, sover="heun")
+        for wrong in ({"solver": "hen"}, {"num_steps": 0}, {"precision": "fp64"}):
+            with pytest.raises(ValueError, match=r"hen|num_steps|fp64"):
+                backtest(ours, entries, num_windows=2, **wrong)
     backtest(estimator, entries, num_windows=2, solver="heun", keep_forecasts=True)
     assert estimator.progress is True
 

@@ -221,6 +221,8 @@ class EnsemblePredictor(Predictor):
     def __repr__(self) -> str:
         return f"<EnsemblePredictor: {self.name}, {self.members[0]!r}>"
 
+    check_options = staticmethod(GenerativePredictor.check_options)
+
     def predict(  # type: ignore[override]
         self,
         dataset: Any,

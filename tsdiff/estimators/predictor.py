@@ -159,14 +159,9 @@ class GenerativePredictor(RepresentablePredictor):
         NonFiniteForecastError
             If samples are NaN or infinite.
         """
-        checks.check_sampler(solver, num_steps, grid)
+        self.check_options(num_samples, solver, num_steps, grid, batch_size, precision)
         if solver is not None:
             self.model.check_solver(solver)
-        for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
-            checks.positive_integer(name, value)
-        if precision is not None and precision not in PRECISIONS:
-            known = ", ".join(PRECISIONS)
-            raise ValueError(f"unknown precision {precision!r}: expected one of {known}")
         if quantiles is not None:
             check_quantiles(quantiles)
         given = as_entries(dataset, self.facts.freq)
@@ -184,6 +179,30 @@ class GenerativePredictor(RepresentablePredictor):
         if quantiles is None:
             return map(self._in_order_of, given, forecasts)
         return quantile_frame(forecasts, dataset, quantiles, self.facts.dimension_names)
+
+    @staticmethod
+    def check_options(
+        num_samples: int = 100,
+        solver: str | Solver | None = None,
+        num_steps: int | None = None,
+        grid: str | Grid | None = None,
+        batch_size: int = 32,
+        precision: str | None = None,
+        **_: Any,
+    ) -> None:
+        """Raise as :meth:`predict` would for options that make no sense, whatever the model.
+
+        Raises
+        ------
+        ValueError
+            An unknown solver, grid or precision, or a number out of range.
+        """
+        checks.check_sampler(solver, num_steps, grid)
+        for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
+            checks.positive_integer(name, value)
+        if precision is not None and precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise ValueError(f"unknown precision {precision!r}: expected one of {known}")
 
     def _forecasts(
         self,

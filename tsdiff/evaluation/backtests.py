@@ -232,6 +232,8 @@ def backtest(
         )
     predictor = _made_by(model) if isinstance(model, Estimator) else type(model)
     _check_arguments(predictor, evaluate_kwargs)
+    if (check_options := getattr(predictor, "check_options", None)) is not None:
+        check_options(**evaluate_kwargs)  # of values, where a class can tell without a model
     entries = entries_of(entries)
     windows = rolling_windows(entries, length, num_windows, stride)  # type: ignore[arg-type]
     if isinstance(model, Estimator):

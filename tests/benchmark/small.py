@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from tsdiff.benchmark.configuration import Configuration
 
 TEXT = """
@@ -51,3 +54,25 @@ def read(folder: Path, *changes: tuple[str, str]) -> Configuration:
         assert old in text
         text = text.replace(old, new)
     return Configuration.read(write(folder, text))
+
+
+OWN = """
+title = "Own"
+seeds = [0, 1]
+num_samples = 10
+baselines = ["naive"]
+
+[[datasets]]
+name = "sales"
+path = "sales.csv"
+prediction_length = 7
+num_windows = 3
+"""
+
+
+def write_own(folder: Path, text: str = OWN, *, length: int = 80) -> Path:
+    """A configuration beside a file of two daily series that it names."""
+    walk = np.random.default_rng(0).normal(size=(length, 2)).cumsum(axis=0).round(3) + 50
+    index = pd.date_range("2024-01-01", periods=length, name="day")
+    pd.DataFrame(walk, index=index, columns=["north", "south"]).to_csv(folder / "sales.csv")
+    return write(folder, text)

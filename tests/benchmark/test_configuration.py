@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.benchmark import small
-from tsdiff.benchmark.configuration import Configuration, ConfigurationError, shipped
+from tsdiff.benchmark.configuration import (
+    Configuration,
+    ConfigurationError,
+    shipped,
+    text_to_keep,
+    without_folder,
+)
+from tsdiff.benchmark.data import Table
 from tsdiff.estimators import FlowMatchingEstimator
 
 
@@ -96,3 +105,48 @@ def test_unknown_data_sets_are_told(tmp_path):
 def test_a_missing_file_is_told():
     with pytest.raises(ConfigurationError, match=r"no configuration 'nothing.toml'.*quick"):
         Configuration.read("nothing.toml")
+
+
+def test_a_file_of_ones_own_is_found_beside_the_configuration(tmp_path, monkeypatch):
+    more = 'time_column = "day"\ntarget_column = "north"\nfreq = "D"\nfill_gaps = true\n'
+    path = small.write_own(tmp_path, small.OWN + more)
+    monkeypatch.chdir(tmp_path.parent)
+    (spec,) = Configuration.read(Path(tmp_path.name) / path.name).datasets
+    assert (spec.name, spec.protocols, spec.num_windows) == ("sales", ("ending",), 3)
+    assert spec.table == Table(
+        str(tmp_path / "sales.csv"), 7, "D", "day", ("north",), fill_gaps=True
+    )
+    assert small.read(tmp_path).datasets[0].table is None
+
+
+def test_what_is_kept_elsewhere_means_the_same(tmp_path):
+    path, kept = small.write_own(tmp_path), tmp_path / "out" / "small.toml"
+    kept.parent.mkdir()
+    kept.write_text(text_to_keep(path))
+    assert Configuration.read(kept) == Configuration.read(path)
+    assert text_to_keep(kept) == kept.read_text()
+    assert without_folder(kept.read_text()) == path.read_text()
+    plain = small.write(tmp_path)
+    assert text_to_keep(plain) == plain.read_text() == without_folder(plain.read_text())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('path = "sales.csv"\n', "", "datasets.prediction_length: .* is not known"),
+        ("prediction_length = 7", "", "datasets.sales.prediction_length: is missing"),
+        ("prediction_length = 7", "prediction_length = 0", "prediction_length: must be an integer"),
+        ("num_windows = 3", 'protocols = ["backtest"]', "protocols: 'backtest' is not for files"),
+        ("num_windows = 3", 'protocols = "ending"', "sales.protocols: must be a list"),
+        ("num_windows = 3", "sha256 = 'a'", "datasets.sha256: 'sha256' is not known"),
+        ("num_windows = 3", "time_colum = 'a'", "did you mean 'time_column'"),
+        ("num_windows = 3", "target_column = [1]", "target_column: must be a text or a list"),
+        ("num_windows = 3", "freq = 1", "datasets.sales.freq: must be a text, got 1"),
+        ("num_windows = 3", "[datasets.synthetic]", "datasets.synthetic: 'synthetic' is not known"),
+        ("seeds", 'folder = "here"\nseeds', "folder: must be an absolute path, got 'here'"),
+    ],
+)  # fmt: skip
+def test_errors_about_files_name_the_key(tmp_path, old, new, message):
+    assert old in small.OWN
+    with pytest.raises(ConfigurationError, match=message):
+        Configuration.read(small.write_own(tmp_path, small.OWN.replace(old, new)))

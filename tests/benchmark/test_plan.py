@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.benchmark import small
 from tsdiff.benchmark import data, plan
-from tsdiff.benchmark.data import DatasetSpec, Missing, Synthetic, load
+from tsdiff.benchmark.configuration import Configuration
+from tsdiff.benchmark.data import DatasetSpec, Missing, Synthetic, load, pinned
 from tsdiff.benchmark.plan import Job, UnknownNameError, make_plan
 from tsdiff.datasets import DataError
 
@@ -125,3 +127,57 @@ def test_data_that_are_not_there_are_left_out(tmp_path, monkeypatch):
     found = make_plan(small.read(tmp_path))
     assert found.jobs == ()
     assert found.skipped == ("small is left out: no archive",)
+
+
+def own(folder, changes=()):
+    """The data set of a file, held to what it holds."""
+    text = small.OWN
+    for old, new in changes:
+        text = text.replace(old, new)
+    (spec,) = Configuration.read(small.write_own(folder, text)).datasets
+    return pinned(spec)
+
+
+def test_the_last_windows_of_a_file_are_scored(tmp_path):
+    task = load(own(tmp_path), "ending")
+    assert [w["target"].shape for w in task.windows] == [(2, 66), (2, 73), (2, 80)]
+    assert [entry["target"].shape for entry in task.train] == [(2, 59)]
+    assert (task.freq, task.dimension_names) == ("D", ("north", "south"))
+
+
+def test_a_long_table_is_read_as_it_is_told(tmp_path):
+    columns = 'item_column = "shop"\ntarget_column = "sold"\n'
+    spec = own(tmp_path, [("num_windows = 3", f"num_windows = 3\n{columns}")])
+    wide = pd.read_csv(tmp_path / "sales.csv")
+    wide.melt("day", var_name="shop", value_name="sold").to_csv(tmp_path / "sales.csv", index=False)
+    task = load(pinned(spec), "ending")
+    assert [w["item_id"] for w in task.windows] == ["north", "south"] * 3
+    assert [entry["target"].shape for entry in task.train] == [(1, 59), (1, 59)]
+    assert task.dimension_names == ("sold",)
+
+
+def test_another_version_of_a_file_is_never_taken_for_the_first(tmp_path):
+    """Not by a run of the plan that it was changed under, nor by a later plan."""
+    path = small.write_own(tmp_path)
+    before = make_plan(Configuration.read(path)).jobs
+    again = make_plan(Configuration.read(path)).jobs
+    assert [a.digest for a in again] == [b.digest for b in before]
+    assert Job.from_json(before[0].to_json()) == before[0]
+    with (tmp_path / "sales.csv").open("a") as file:
+        file.write("\n")
+    with pytest.raises(DataError, match=r"sales: .*sales.csv has changed since"):
+        load(before[0].dataset, "ending")
+    after = make_plan(Configuration.read(path)).jobs
+    assert all(a.digest != b.digest for a, b in zip(before, after, strict=True))
+
+
+def test_files_that_cannot_be_used_are_told(tmp_path):
+    spec = own(tmp_path)
+    with pytest.raises(DataError, match=r"sales: 6 windows .* more than half of the 80 steps"):
+        load(replace(spec, num_windows=6), "ending")
+    (tmp_path / "sales.csv").write_text("day,north\n2024-01-01,a\n2024-01-02,b\n2024-01-03,c\n")
+    with pytest.raises(DataError, match=r"sales: column 'north' .* is not numeric"):
+        load(pinned(spec), "ending")
+    (tmp_path / "sales.csv").unlink()
+    with pytest.raises(DataError, match=r"sales: .*sales.csv can't be read: No such file"):
+        make_plan(Configuration.read(small.write(tmp_path, small.OWN)))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+
 import pytest
 
 from tests.benchmark import small
 from tests.cli.conftest import call
+from tsdiff.benchmark.configuration import Configuration
+from tsdiff.benchmark.plan import make_plan
 from tsdiff.benchmark.running import execute, failure
 from tsdiff.benchmark.session import Workers
+from tsdiff.benchmark.store import Store
 
 
 @pytest.fixture
@@ -55,6 +61,34 @@ def test_from_configuration_to_table_and_on(in_this_process, tmp_path):
     reported = call("benchmark", "--output", output, "--report-only", "--quiet")
     assert reported.stdout.strip() == table.strip()
     assert reported.stderr == ""
+
+
+def test_a_file_of_ones_own_is_scored_reported_and_never_mixed(in_this_process, tmp_path):
+    configuration, output = small.write_own(tmp_path), tmp_path / "out"
+    done = call("benchmark", configuration, "--output", output)
+    assert done.exit_code == 0, done.output
+    assert "6 runs, 0 of them stored" in done.stderr
+    first = (output / "table.md").read_text()
+    assert "## sales, ending" in first
+    page = (output / "report.html").read_text()
+    assert "sales" in page
+    assert str(tmp_path) not in page  # nobody else's business
+    (record, *_) = Store(output)
+    hashed = hashlib.sha256((tmp_path / "sales.csv").read_bytes()).hexdigest()
+    told = record.settings["dataset"]["table"]
+    assert (told["path"], told["sha256"]) == ("sales.csv", hashed)
+    assert "6 runs, 6 of them stored" in call("benchmark", "--output", output).stderr
+
+    small.write_own(tmp_path, length=90)
+    listed = call("benchmark", "--output", output, "--dry-run")
+    assert "6 runs, 0 of them stored" in listed.stdout
+    # A new version that was begun: tables of what is there don't hold runs of the old one.
+    plan = make_plan(Configuration.read(configuration))
+    Store(output).write(replace(execute(plan.jobs[0]), finished="2999-01-01T00:00:00+00:00"))
+    call("benchmark", "--output", output, "--report-only")
+    table = (output / "table.md").read_text()
+    assert "| last value | 1 |" in table
+    assert "random walk |" not in table
 
 
 def test_a_report_of_nothing_is_refused(tmp_path):

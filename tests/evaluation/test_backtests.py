@@ -9,6 +9,7 @@ from gluonts.model.estimator import Estimator
 from gluonts.model.forecast import QuantileForecast, SampleForecast
 from gluonts.model.predictor import Predictor
 
+import tsdiff
 from tsdiff.evaluation import LastValue, RandomWalk, backtest, evaluate, metrics, score_forecasts
 
 
@@ -97,11 +98,28 @@ def test_backtest_trains_no_series_beyond_the_first_window_of_any(make_entry):
     assert evaluation.num_windows == 8
 
 
+def test_windows_know_their_series_and_dimensions(make_entry):
+    entries = [make_entry(seed=s, dimension_names=["a", "b", "c"]) for s in range(2)]
+    evaluation = backtest(RandomWalk(5), entries, num_windows=2)
+    assert evaluation.item_ids == ("walk-0", "walk-1") * 2
+    assert evaluation.dimension_names == ("a", "b", "c")
+    alone = evaluate(RandomWalk(5), entries[:1]).by_item("nd")
+    assert evaluate(RandomWalk(5), entries).by_item("nd")["walk-0"] == pytest.approx(alone.iloc[0])
+    other = [
+        entries[0],
+        {**entries[1], "dimension_names": ["b", "a", "c"]},
+        {**entries[0], "item_id": None},
+    ]
+    mixed = evaluate(RandomWalk(5), other)
+    assert (mixed.item_ids, mixed.dimension_names) == ((), ())
+
+
 def test_what_is_no_predictor_is_named(make_entry):
     with pytest.raises(TypeError, match="got dict"):
         evaluate({}, [make_entry()])
     with pytest.raises(
-        TypeError, match=r"Spy\.predict has no argument 'sover'; it has: num_samples"
+        TypeError,
+        match=r"Spy\.predict has no argument 'sover'; did you mean 'solver'\? It has: num_",
     ):
         evaluate(Spy(), [make_entry()], sover="heun")
     with pytest.raises(ValueError, match="lead_time=2"):
@@ -112,6 +130,56 @@ def test_what_is_no_predictor_is_named(make_entry):
         evaluate(Spy(), [make_entry(length=5)])
     with pytest.raises(ValueError, match="the model forecasts 5 steps"):
         backtest(Spy(), [make_entry()], num_windows=1, prediction_length=6)
+
+
+def test_baselines_refuse_what_they_do_not_know(make_entry):
+    with pytest.raises(TypeError, match=r"RandomWalk\.predict has no argument 'num_sample'; did"):
+        evaluate(RandomWalk(3), [make_entry()], num_sample=5)
+    with pytest.raises(TypeError, match=r"'quantiles' out; predictor\.predict"):
+        evaluate(RandomWalk(3), [make_entry()], quantiles=[0.1])
+    with pytest.raises(TypeError, match=r"num_samples must be an integer, got 2\.5"):
+        evaluate(RandomWalk(3), [make_entry()], num_samples=2.5)
+
+
+class Loud(SpyEstimator):
+    """An estimator with a progress bar, annotated with what it makes."""
+
+    def train(self, training_data, validation_data=None, *, progress=True) -> Spy:
+        self.progress = progress
+        return super().train(training_data, validation_data)
+
+
+def test_backtest_checks_all_arguments_before_training(make_entry):
+    estimator, entries = Loud(), [make_entry(length=60)]
+    for error, wrong in (
+        (TypeError, {"sover": "heun"}),
+        (TypeError, {"keep_forecast": True}),
+        (TypeError, {"quantiles": [0.1]}),
+        (ValueError, {"num_samples": 0}),
+        (ValueError, {"num_windows": 0}),
+        (ValueError, {"stride": 0}),
+        (ValueError, {"num_windows": 12}),
+    ):
+        with pytest.raises(error):
+            backtest(estimator, entries, **{"num_windows": 2} | wrong)
+    assert not hasattr(estimator, "training")
+    model = tsdiff.FlowMatchingEstimator(prediction_length=5)
+    for ours in (model, tsdiff.EnsembleEstimator(model, num_members=2)):
+        with pytest.raises(TypeError, match="has no argument 'sover'; did you mean 'solver'"):
+            backtest(ours, entries, num_windows=2, sover="heun")
+        for wrong in ({"solver": "hen"}, {"num_steps": 0}, {"precision": "fp64"}):
+            with pytest.raises(ValueError, match=r"hen|num_steps|fp64"):
+                backtest(ours, entries, num_windows=2, **wrong)
+    backtest(estimator, entries, num_windows=2, solver="heun", keep_forecasts=True)
+    assert estimator.progress is True
+
+
+def test_progress_bars_of_training_can_be_silenced(make_entry):
+    estimator, entries = Loud(), [make_entry(length=60)]
+    backtest(estimator, entries, num_windows=2, progress=False)
+    assert estimator.progress is False
+    backtest(SpyEstimator(), entries, num_windows=2, progress=False)  # it has none
+    backtest(Spy(), entries, num_windows=2, progress=False)
 
 
 def test_forecasts_must_fit_their_entries(make_entry):

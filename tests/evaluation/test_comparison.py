@@ -66,6 +66,17 @@ def test_markdown(comparison, tmp_path):
     assert "energy_score" in str(comparison)
 
 
+def test_frames_of_scores_and_of_their_errors(comparison):
+    values, errors = comparison.to_frame(), comparison.to_frame(["crps_sum"], errors=True)
+    assert values.index.tolist() == ["model", "random walk"]
+    assert values.loc["model", "crps_sum"] == pytest.approx(0.3)
+    assert list(values) == list(comparison.rows[0].scores)
+    assert list(errors) == ["crps_sum"]
+    assert errors["crps_sum"].tolist() == pytest.approx([np.std([0.2, 0.4], ddof=1), 0.01])
+    with pytest.raises(KeyError, match="no score 'mase'"):
+        comparison.to_frame(["mase"])
+
+
 def test_screen(comparison):
     console = Console(width=110, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(comparison)

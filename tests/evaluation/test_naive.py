@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from gluonts.model.predictor import Predictor
 
+from tsdiff.datasets import DataError, entry_to_frame
 from tsdiff.evaluation import LastValue, RandomWalk, SeasonalNaive, baselines, evaluate
 from tsdiff.evaluation.naive import season_length
 
@@ -117,12 +118,53 @@ def test_serialize_round_trip(predictor, tmp_path, make_entry):
     np.testing.assert_array_equal(before, after)
 
 
-def test_baselines_by_frequency():
+def test_a_frame_gives_what_its_entry_gives(make_entry):
+    entry = make_entry(dimension_names=["a", "b", "c"])
+    df = entry_to_frame(entry)
+    ours, theirs = (next(RandomWalk(4).predict(data, 7)) for data in (df, [entry]))
+    np.testing.assert_array_equal(ours.samples, theirs.samples)
+    assert ours.start_date == theirs.start_date
+    np.testing.assert_array_equal(
+        RandomWalk(4, window=30).log_prob(df), RandomWalk(4, window=30).log_prob([entry])
+    )
+
+
+def test_quantiles_come_as_a_table():
+    """With the samples' quantiles, the columns' names, and times that go on as the index does."""
+    index = pd.date_range("2020-01-31", periods=40, freq="ME")
+    df = pd.DataFrame(walk(dims=2, length=40).T, index=index, columns=["north", "south"])
+    table = RandomWalk(3).predict(df, quantiles=[0.1, 0.9])
+    samples = next(RandomWalk(3).predict(df)).samples
+    assert list(table) == ["item_id", "time", "dimension", "mean", "0.1", "0.9"]
+    assert list(table["time"].unique()) == list(pd.date_range("2023-05-31", periods=3, freq="ME"))
+    south = table[table["dimension"] == "south"]
+    np.testing.assert_allclose(south["mean"], samples[..., 1].mean(axis=0))
+    low, high = np.quantile(samples[..., 1], [0.1, 0.9], axis=0, method="inverted_cdf")
+    assert (abs(south["0.1"] - low) < 0.2 * (high - low)).all()
+    with pytest.raises(ValueError, match="levels between 0 and 1"):
+        RandomWalk(3).predict(df, quantiles=[10, 90])
+    entries = [
+        {"target": df.to_numpy().T, "start": START, "dimension_names": n} for n in ("ab", "ba")
+    ]
+    with pytest.raises(DataError, match="one order for all"):
+        RandomWalk(3).predict(entries, quantiles=[0.5])
+
+
+@pytest.mark.filterwarnings("error")
+def test_baselines_by_frequency(make_entry):
     assert list(baselines("h", 24)) == ["last value", "seasonal naive", "random walk"]
     assert list(baselines("YE", 2)) == ["last value", "random walk"]
     assert [season_length(f) for f in ("h", "D", "B", "15min", "ME", "W-SUN")] == [
         24, 7, 5, 96, 12, 52,
     ]  # fmt: skip
+    for freq in ("h", "M"):
+        entry = make_entry(freq=freq)
+        for data in (entry_to_frame(entry), [entry]):
+            assert baselines(data, 24) == baselines(freq, 24)
+    with pytest.raises(TypeError, match="read_series"):
+        baselines(np.zeros(3), 24)
+    with pytest.raises(ValueError, match="the data set is empty"):
+        baselines([], 24)
     with pytest.raises(ValueError, match="unknown frequency 'often'"):
         season_length("often")
 
@@ -138,6 +180,14 @@ def test_errors_teach():
         paths(RandomWalk(2), [[1]])
     with pytest.raises(ValueError, match="num_samples must be at least 1"):
         paths(LastValue(2), [[1]], num_samples=0)
+    with pytest.raises(TypeError, match=r"LastValue\.predict has no argument 'nonsense'; it has: "):
+        paths(LastValue(2), [[1]], nonsense=3)
+    with pytest.raises(TypeError, match=r"RandomWalk\.log_prob has no argument 'method'"):
+        RandomWalk(2).log_prob([], method="ode")
+    with pytest.raises(TypeError, match="wrap it"):
+        LastValue(2).predict({"target": [[1.0]], "start": START})
+    with pytest.raises(TypeError, match="read_series"):
+        LastValue(2).predict("sales.csv")
 
 
 @pytest.mark.archive

@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from tsdiff.datasets import entry_to_frame
 from tsdiff.evaluation import (
     RandomWalk,
     backtest,
@@ -68,6 +70,66 @@ def test_chosen_dimensions_and_names_of_the_entry(rolled):
     assert "1 of 3 series shown" in texts(figure)
 
 
+def test_a_frame_and_names_of_its_columns(make_entry):
+    entry = make_entry(length=60, dimension_names=["north", "south", "east"])
+    df = entry_to_frame(entry)
+    forecast = next(RandomWalk(10).predict(df.iloc[:-10]))
+    figure = fan_chart(forecast, df, dimensions=["south", 0])
+    assert panel_titles(figure) == ["Sum of 3 series", "south", "north"]
+    expected = fan_chart(forecast, entry, dimensions=[1, 0])
+    for ours, theirs in zip(figure.axes, expected.axes, strict=True):
+        for line, other in zip(ours.lines, theirs.lines, strict=True):
+            np.testing.assert_array_equal(line.get_ydata(), other.get_ydata())
+    assert panel_titles(fan_chart(forecast, df, dimensions="east"))[1:] == ["east"]
+    assert panel_titles(fan_chart_sum([forecast], [df])) == ["Sum of 3 series"]
+
+
+@pytest.mark.parametrize("freq", ["ME", "B", "15min", "W-MON"])
+def test_frames_of_any_frequency(freq):
+    index = pd.date_range("2020-01-06 00:00", periods=40, freq=freq)
+    df = pd.DataFrame({"a": np.arange(40.0)}, index=index)
+    forecast = next(RandomWalk(4).predict(df.iloc[:-4]))
+    truth = fan_chart(forecast, df).axes[0].lines[2].get_ydata()
+    assert truth.tolist() == [35.0, 36.0, 37.0, 38.0, 39.0]
+
+
+def dotted(figure):
+    return [line for line in figure.axes[0].lines if line.get_zorder() == 2.9]
+
+
+def test_a_sum_goes_on_dotted_where_one_of_its_series_is_missing(rolled, tmp_path):
+    """Interpolated between neighbours; where all are missing, nothing is known of the sum."""
+    forecast, entry = rolled.forecasts[-1], dict(rolled.entries[-1])
+    assert not dotted(fan_chart(forecast, entry))
+    target = entry["target"].copy()
+    target[1, -13:-10] = target[2, -2:] = target[0, -4] = np.nan
+    target[:, -20] = np.nan
+    figure = fan_chart(forecast, {**entry, "target": target})
+    (line,) = dotted(figure)
+    filled = target.copy()
+    steps = np.arange(1, 4)
+    filled[1, -13:-10] = target[1, -14] + steps * (target[1, -10] - target[1, -14]) / 4
+    filled[2, -2:], filled[0, -4] = target[2, -3], (target[0, -5] + target[0, -3]) / 2
+    np.testing.assert_allclose(line.get_ydata(), filled[:, -30:].sum(axis=0))
+    median, _, truth = (other.get_ydata() for other in figure.axes[0].lines[:3])
+    assert median[0] == pytest.approx(filled[:, -11].sum())  # the fan starts on the dots
+    np.testing.assert_array_equal(truth, target[:, -11:].sum(axis=0))
+    assert "sum with gaps filled" in [t.get_text() for t in figure.legends[0].get_texts()]
+    write(figure, tmp_path / "gaps.png")
+    several = fan_chart_sum(rolled.forecasts, [*rolled.entries[:2], {**entry, "target": target}])
+    assert len(dotted(several)) == 1
+
+
+def test_a_series_without_values_in_sight_is_held_at_its_last(make_entry):
+    entry = make_entry(dims=2, length=100)
+    entry["target"][0, 50:] = np.nan
+    forecast = next(RandomWalk(10).predict([entry]))
+    (line,) = dotted(fan_chart(forecast, entry))
+    expected = entry["target"][0, 49] + entry["target"][1, -20:]
+    np.testing.assert_allclose(line.get_ydata()[:20], expected)
+    assert np.isnan(line.get_ydata()[20:]).all()
+
+
 def test_a_future_without_truth_and_with_missing_history(make_entry, tmp_path):
     entry = make_entry(dims=1)
     entry["target"][0, -3:] = np.nan
@@ -122,6 +184,11 @@ def test_errors_teach(rolled, make_entry):
         fan_chart(forecast, entry, names=["a", "b"])
     with pytest.raises(IndexError, match=r"dimension 3 asked for, the forecast has 0 \.\.\. 2"):
         fan_chart(forecast, entry, dimensions=[3])
+    df = entry_to_frame({**entry, "dimension_names": ["north", "south", "east"]})
+    with pytest.raises(IndexError, match="no dimension 'nort'; did you mean 'north'"):
+        fan_chart(forecast, df, dimensions=["nort"])
+    with pytest.raises(TypeError, match=r"got a generator: .* take next\(predictor\.predict"):
+        fan_chart(RandomWalk(10).predict(df), df)
     with pytest.raises(ValueError, match="pass the entry that was forecast"):
         fan_chart(forecast, make_entry(length=100))
     with pytest.raises(ValueError, match="1 to 12 forecasts"):
@@ -152,6 +219,20 @@ def test_the_integral_transform_is_drawn_with_a_band(rolled, tmp_path):
     write(figure, tmp_path / "pit.png")
     with pytest.raises(ValueError, match="'coverage' and 'pit'"):
         calibration_plot(rolled, kind="ranks")
+
+
+def test_many_methods_can_be_told_apart(rolled, tmp_path):
+    from dataclasses import replace
+
+    many = [replace(rolled, name=f"method {n}") for n in range(18)]
+    figure = calibration_plot(many)
+    curves = figure.axes[1].lines[1:]
+    looks = {(c.get_color(), c.get_marker(), str(c._unscaled_dash_pattern)) for c in curves}
+    assert len(looks) == len({c.get_color() for c in curves}) * 3 == 18
+    assert [t.get_text() for t in figure.axes[1].get_legend().get_texts()] == [e.name for e in many]
+    write(figure, tmp_path / "many.png")
+    with pytest.raises(ValueError, match="1 to 18 evaluations, got 19"):
+        calibration_plot([*many, rolled])
 
 
 def test_the_integral_transform_needs_forecasts(make_entry):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tsdiff.evaluation import Evaluation, Score, metrics, score_samples
+from tsdiff.evaluation.scores import score_windows
 
 
 def walk_samples(rng, centre, count=100):
@@ -84,6 +86,69 @@ def test_json_round_trip(scored, tmp_path: Path):
     text = evaluation.to_json(file)
     assert Evaluation.from_json(text) == evaluation
     assert Evaluation.from_json(file) == evaluation
+
+
+def test_it_is_printed_as_an_aligned_table(scored):
+    lines = str(make_evaluation(scored)).splitlines()
+    assert lines[0] == "model: 4 windows of 6 steps, 3 dimensions, 100 samples"
+    table = lines[2:-2]
+    assert table[0].split("  ")[-1] == "Monte-Carlo error"
+    assert {len(line) for line in table} == {len(table[0])}  # every error ends where its head does
+    assert [line.split()[0] for line in table[1:]] == list(score_samples(*scored))
+    score = make_evaluation(scored)["coverage_80"]
+    share, error = round(100 * score.value), round(100 * score.error)
+    assert f"{share} %" in str(make_evaluation(scored))
+    assert [line.split()[-1] for line in table if line.startswith("coverage_80")] == [str(error)]
+    point = Evaluation("zeros", {"crps_sum": Score(2.0, 0.0)}, 1, 1, 1, 1)
+    assert "1 window of 1 steps, 1 dimension, 1 samples" in str(point)
+    assert "crps_sum  2.0000\n" in str(point)
+    assert len(repr(make_evaluation(scored))) < 200
+
+
+def test_scores_as_a_frame(scored):
+    frame = make_evaluation(scored).to_frame()
+    assert (frame.index.name, list(frame)) == ("metric", ["value", "error"])
+    score = make_evaluation(scored)["nd"]
+    assert frame.loc["nd"].tolist() == [score.value, score.error]
+
+
+def test_scores_of_single_dimensions_and_series(scored):
+    """They are the metrics of these alone, also after a round trip as JSON."""
+    samples, target = scored
+    target[2, 3, 1] = np.nan
+    scores, terms = score_windows(samples, target)
+    names = {"item_ids": ("a", "b", "a", "b"), "dimension_names": ("x", "y", "z")}
+    sizes = {"num_windows": 4, "num_samples": 100, "prediction_length": 6, "target_dim": 3}
+    result = Evaluation(name="model", scores=scores, terms=terms, **sizes, **names)
+    result = Evaluation.from_json(result.to_json())
+    for metric in ("crps", "crps_q19"):
+        found = result.by_dimension(metric)
+        assert found.index.tolist() == ["x", "y", "z"]
+        of = getattr(metrics, metric)
+        alone = [of(samples[..., [d]], target[..., [d]]) for d in range(3)]
+        np.testing.assert_allclose(found, alone, rtol=1e-6)
+        assert found.mean() == pytest.approx(result[metric].value)
+    for metric in ("crps_sum_q19", "crps", "nrmse", "coverage_sum_80", "variogram_score"):
+        found = result.by_item(metric)
+        assert found.index.tolist() == ["a", "b"]
+        alone = [score_samples(samples[w::2], target[w::2])[metric].value for w in (0, 1)]
+        np.testing.assert_allclose(found, alone, rtol=1e-6)
+
+
+def test_what_is_not_kept_is_said(scored):
+    _, terms = score_windows(*scored)
+    result = replace(make_evaluation(scored), terms=terms)
+    assert result.by_dimension().index.tolist() == ["0", "1", "2"]
+    with pytest.raises(KeyError, match="'nd' is not kept for single dimensions; there is: crps"):
+        result.by_dimension("nd")
+    with pytest.raises(KeyError, match="'pit_error' is not kept for single windows"):
+        result.by_item("pit_error")
+    with pytest.raises(ValueError, match="give every entry an 'item_id'"):
+        result.by_item()
+    with pytest.raises(ValueError, match="evaluate again"):
+        make_evaluation(scored).by_dimension()
+    zero = replace(result, terms={**terms, "scale": terms["scale"] * [1, 0, 1]})
+    assert np.isnan(zero.by_dimension()).tolist() == [False, True, False]
 
 
 def test_json_has_no_nan():

@@ -325,6 +325,16 @@ def test_a_warning_where_few_samples_carry_the_forecast(walk):
     values[3] = LAST + 6.0
     with pytest.warns(GuidanceWarning, match="particles=8"):
         samples_of(walk, [entry(SERIES)], guidance=Guidance(Observed(values), 2), num_samples=100)
+    options = {"guidance": Guidance(Observed(values), 2), "num_samples": 100}
+    forecasts = walk.predict([entry(SERIES)], **options)
+    for draw in (
+        lambda: next(forecasts),
+        lambda: walk.predict([entry(SERIES)], quantiles=[0.5], **options),
+    ):
+        with pytest.warns(GuidanceWarning) as caught:
+            draw()
+        assert caught[0].filename == __file__  # the line that asked, not one of ours
+        assert caught[0].lineno == draw.__code__.co_firstlineno
 
 
 class TestClassifierFree:

@@ -25,6 +25,11 @@
     scaling = "whitened"
     chosen = "of three scalings, the lowest CRPS-sum on the validation windows"
 
+    [[datasets]]                   # a file of one's own, whose last windows are scored
+    path = "sales.csv"
+    name = "sales"
+    prediction_length = 28
+
 Everything is checked as it is read, estimators are made, and an error names the file, the key and
 what is accepted.
 """
@@ -32,13 +37,14 @@ what is accepted.
 from __future__ import annotations
 
 import difflib
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tsdiff.benchmark.data import PROTOCOLS, DatasetSpec, Synthetic
+from tsdiff.benchmark.data import PROTOCOLS, DatasetSpec, Synthetic, Table
 from tsdiff.datasets import UnknownDatasetError, get_info
 from tsdiff.estimators import ESTIMATORS, GenerativeEstimator
 
@@ -51,7 +57,9 @@ __all__ = ["BASELINES", "Budget", "Configuration", "ConfigurationError", "ModelS
 
 BASELINES = ("naive", "statistical", "automatic")
 SHIPPED = Path(__file__).parent / "configurations"
+_FOLDER = "folder = "
 _TOP = (
+    "folder",
     "title",
     "seeds",
     "num_samples",
@@ -62,6 +70,8 @@ _TOP = (
     "datasets",
     "models",
 )
+_DATASET = ("name", "protocols", "num_windows", "baselines", "likelihood")
+_TABLE = tuple(f.name for f in fields(Table) if f.name != "sha256")
 _OURS = ("estimator", "num_members", "chosen", "on")
 # What the benchmark itself decides, and where it is said instead.
 _RESERVED = {
@@ -154,7 +164,22 @@ class Configuration:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{path} is no TOML: {error}") from error
-        return _Reader(path.name).configuration(content)
+        return _Reader(path.name, path.parent).configuration(content)
+
+
+def text_to_keep(source: str | Path) -> str:
+    """A configuration's text that means the same in another folder."""
+    path = find(source)
+    text = path.read_text(encoding="utf-8")
+    content = tomllib.loads(text)
+    if "folder" in content or not any("path" in table for table in content["datasets"]):
+        return text
+    return f"{_FOLDER}{json.dumps(str(path.parent.absolute()), ensure_ascii=False)}\n{text}"
+
+
+def without_folder(text: str) -> str:
+    """A text as it was before :func:`text_to_keep`: where files lay is of no use to others."""
+    return text.partition("\n")[2] if text.startswith(_FOLDER) else text
 
 
 def shipped() -> list[str]:
@@ -177,11 +202,15 @@ def find(source: str | Path) -> Path:
 class _Reader:
     """Parts of a configuration from parts of a TOML file, whose name every error carries."""
 
-    def __init__(self, file: str) -> None:
-        self.file = file
+    def __init__(self, file: str, folder: Path) -> None:
+        self.file, self.folder = file, folder.absolute()
 
     def configuration(self, content: dict[str, Any]) -> Configuration:
         self.keys(content, _TOP, "")
+        if folder := self.value(content, "folder", str, ""):
+            self.folder = Path(folder)
+            if not self.folder.is_absolute():
+                self.fail("folder", f"must be an absolute path, got {folder!r}")
         seeds = self.integers(content, "seeds", [0, 1, 2])
         datasets = tuple(self.dataset(d) for d in self.tables(content, "datasets"))
         self.distinct([d.name for d in datasets], "datasets")
@@ -215,26 +244,60 @@ class _Reader:
         return Budget(epochs, seconds)
 
     def dataset(self, table: dict[str, Any]) -> DatasetSpec:
-        known = ("name", "protocols", "num_windows", "baselines", "likelihood", "synthetic")
-        self.keys(table, known, "datasets")
+        own = "path" in table
+        self.keys(table, (*_DATASET, *(_TABLE if own else ("synthetic", "path"))), "datasets")
         name = self.value(table, "name", str, None, "datasets")
         where = f"datasets.{name}"
         synthetic = self.value(table, "synthetic", dict, {}, where)
-        if not synthetic:
+        if not synthetic and not own:
             try:
                 get_info(name)
             except UnknownDatasetError as error:
-                self.fail("datasets.name", str(error))
+                self.fail("datasets.name", f"{error}. A file of your own has a 'path' as well")
+        usual = PROTOCOLS[2:] if own else PROTOCOLS[:2]
+        protocols = self.choices(table, "protocols", PROTOCOLS, usual, where)
+        if own and protocols and protocols != usual:
+            self.fail(
+                f"{where}.protocols",
+                f"{protocols[0]!r} is not for files, which have no test windows of their "
+                'own: leave it out, and the last num_windows windows are scored ("ending")',
+            )
         given = (
             self.choices(table, "baselines", BASELINES, (), where) if "baselines" in table else None
         )
         return DatasetSpec(
             name=name,
-            protocols=self.choices(table, "protocols", PROTOCOLS, PROTOCOLS[:2], where),
+            protocols=protocols,
             num_windows=self.positive(table, "num_windows", 30, where, least=2),
             baselines=given,
             likelihood=self.value(table, "likelihood", bool, True, where),
             synthetic=self.synthetic(synthetic, f"{where}.synthetic") if synthetic else None,
+            table=self.own_table(table, where) if own else None,
+        )
+
+    def own_table(self, table: dict[str, Any], where: str) -> Table:
+        def text(name: str) -> str | None:
+            return self.value(table, name, str, "", where) or None
+
+        columns = table.get("target_column")
+        columns = [columns] if isinstance(columns, str) else columns
+        if columns is not None and not (
+            isinstance(columns, list) and columns and all(isinstance(c, str) for c in columns)
+        ):
+            self.fail(
+                f"{where}.target_column", f"must be a text or a list of texts, got {columns!r}"
+            )
+        if "prediction_length" not in table:
+            self.fail(f"{where}.prediction_length", "is missing: how many steps to forecast")
+        return Table(
+            path=str(self.folder / Path(self.value(table, "path", str, None, where)).expanduser()),
+            prediction_length=self.positive(table, "prediction_length", None, where),
+            freq=text("freq"),
+            time_column=text("time_column"),
+            target_column=None if columns is None else tuple(columns),
+            item_column=text("item_column"),
+            dimension_column=text("dimension_column"),
+            fill_gaps=self.value(table, "fill_gaps", bool, False, where),
         )
 
     def synthetic(self, table: dict[str, Any], where: str) -> Synthetic:

@@ -5,12 +5,17 @@
 ``backtest``
     As many rolling windows as wanted that *end before* the first test window. They are more, so
     that differences have narrower intervals; what is learned from ends before the first of them.
+``ending``
+    The last windows of all; what is learned from ends before the first of them. A file of the
+    user's own has no test windows, hence no other protocol.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,13 +27,14 @@ from tsdiff.datasets import (
     SeasonalVAR,
     cut_before,
     get_dataset,
+    read_series,
     rolling_windows,
     truncate,
 )
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.windows import first_step
 
-__all__ = ["PROTOCOLS", "DatasetSpec", "Missing", "Synthetic", "Task", "load"]
+__all__ = ["PROTOCOLS", "DatasetSpec", "Missing", "Synthetic", "Table", "Task", "load", "pinned"]
 
 PROTOCOLS = ("literature", "backtest", "ending")
 
@@ -49,6 +55,30 @@ class Synthetic:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A file of the user's own, and how it is read; see :func:`tsdiff.datasets.read_series`.
+
+    ``path`` is absolute. ``sha256`` is the file's hash, and empty until :func:`pinned`.
+    """
+
+    path: str
+    prediction_length: int
+    freq: str | None = None
+    time_column: str | None = None
+    target_column: tuple[str, ...] | None = None
+    item_column: str | None = None
+    dimension_column: str | None = None
+    fill_gaps: bool = False
+    sha256: str = ""
+
+    def options(self) -> dict[str, Any]:
+        """What ``read_series`` is handed."""
+        names = ("freq", "time_column", "target_column", "item_column", "dimension_column")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {**given, "fill_gaps": self.fill_gaps}
+
+
+@dataclass(frozen=True)
 class DatasetSpec:
     """A data set of a benchmark, as its configuration names it."""
 
@@ -58,6 +88,7 @@ class DatasetSpec:
     baselines: tuple[str, ...] | None = None
     likelihood: bool = True
     synthetic: Synthetic | None = None
+    table: Table | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +135,11 @@ def load(spec: DatasetSpec, protocol: str) -> Task:
     Missing
         The archive can't be had.
     DataError
-        The series are too short for so many windows.
+        The series are too short for so many windows, or a file can't be read or is no longer the
+        one that was planned with.
     """
+    if spec.table is not None:
+        return _earlier(_of_table(spec.name, spec.table), spec)
     if spec.synthetic is not None:
         task = _synthetic(spec.name, spec.synthetic)
     else:
@@ -131,11 +165,40 @@ def _earlier(task: Task, spec: DatasetSpec) -> Task:
     if shortest < 2 * reach:
         raise DataError(
             f"{spec.name}: {spec.num_windows} windows of {task.prediction_length} steps would take "
-            f"more than half of the {shortest} steps before its test windows; ask for fewer"
+            f"more than half of the {shortest} steps that there are; ask for fewer (num_windows)"
         )
     windows = rolling_windows(task.train, task.prediction_length, spec.num_windows)
     train = cut_before(task.train, windows, task.prediction_length)
     return Task(train, windows, task.freq, task.prediction_length, task.dimension_names)
+
+
+def pinned(spec: DatasetSpec) -> DatasetSpec:
+    """A data set whose file, if it has one, is held to its present content."""
+    if spec.table is None:
+        return spec
+    return replace(spec, table=replace(spec.table, sha256=_sha256(spec.name, spec.table.path)))
+
+
+def _sha256(name: str, path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{name}: {path} can't be read: {error.strerror}") from error
+
+
+def _of_table(name: str, table: Table) -> Task:
+    """All series of a file, none of them in a window yet."""
+    if table.sha256 and table.sha256 != _sha256(name, table.path):
+        raise DataError(
+            f"{name}: {table.path} has changed since the benchmark started; start it again, and "
+            "all methods are scored on what it holds now"
+        )
+    try:
+        series = read_series(table.path, **table.options())
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    names = tuple(series[0]["dimension_names"])
+    return Task(series, [], series[0]["start"].freqstr, table.prediction_length, names)
 
 
 def _synthetic(name: str, options: Synthetic) -> Task:

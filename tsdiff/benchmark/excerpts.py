@@ -22,11 +22,10 @@ _MOST_WINDOWS, _MOST_DIMENSIONS, _PAST_HORIZONS = 5, 3, 2
 
 def crps_per_dimension(evaluation: Evaluation, names: Sequence[str]) -> dict[str, float | None]:
     """CRPS of each dimension over its mean absolute value; None where that is zero."""
-    loss = evaluation.terms["crps"].sum(axis=0)
-    scale = evaluation.terms["scale"].sum(axis=0)
+    scores = evaluation.by_dimension("crps").to_numpy()
     return {
-        name: float(above / below) if below > 0 else None
-        for name, above, below in zip(names, loss, scale, strict=True)
+        name: None if np.isnan(score) else float(score)
+        for name, score in zip(names, scores, strict=True)
     }
 
 

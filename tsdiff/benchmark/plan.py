@@ -11,7 +11,7 @@ import orjson
 
 import tsdiff.evaluation as evaluation
 from tsdiff.benchmark.configuration import BASELINES, Budget, Configuration, ModelSpec
-from tsdiff.benchmark.data import DatasetSpec, Missing, Synthetic, Task, load
+from tsdiff.benchmark.data import DatasetSpec, Missing, Synthetic, Table, Task, load, pinned
 from tsdiff.benchmark.machine import versions
 from tsdiff.benchmark.record import FORMAT, Key
 from tsdiff.evaluation.automatic import is_installed
@@ -56,11 +56,15 @@ class Job:
         content = orjson.loads(text)
         dataset = content["dataset"]
         synthetic = dataset["synthetic"]
-        baselines = dataset["baselines"]
+        baselines, table = dataset["baselines"], dataset["table"]
+        if table is not None:
+            columns = table["target_column"]
+            table["target_column"] = None if columns is None else tuple(columns)
         dataset |= {
             "protocols": tuple(dataset["protocols"]),
             "baselines": None if baselines is None else tuple(baselines),
             "synthetic": None if synthetic is None else Synthetic(**synthetic),
+            "table": None if table is None else Table(**table),
         }
         content |= {"key": Key(**content["key"]), "budget": Budget(**content["budget"])}
         return cls(**(content | {"dataset": DatasetSpec(**dataset)}))
@@ -84,11 +88,11 @@ def make_plan(
     UnknownNameError
         A name in ``only`` that the benchmark has not.
     DataError
-        A data set that is too short for its windows.
+        A data set that is too short for its windows, or a file that can't be read.
     """
     jobs: list[Job] = []
     skipped: list[str] = []
-    for spec in configuration.datasets:
+    for spec in map(pinned, configuration.datasets):
         for protocol in spec.protocols:
             try:
                 task = load(spec, protocol)
@@ -149,6 +153,7 @@ def _jobs(
         where = accelerator if kind == MODEL else "cpu"
         facts = [FORMAT, asdict(key), kind, parts, configuration.num_samples, likelihood]
         facts += [asdict(budget), fingerprint, known, where]
+        facts += [spec.table.sha256] if spec.table is not None else []
         text = orjson.dumps(facts, default=repr, option=orjson.OPT_SORT_KEYS)
         digest = hashlib.sha256(text).hexdigest()
         weight = _WEIGHTS[kind] * size * more.get("num_members", 1)

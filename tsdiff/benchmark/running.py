@@ -10,11 +10,12 @@ import time
 import traceback
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tsdiff.benchmark.data import Task, load
+from tsdiff.benchmark.data import DatasetSpec, Task, load
 from tsdiff.benchmark.excerpts import crps_per_dimension, fans, pit_counts
 from tsdiff.benchmark.machine import describe, peak_memory
 from tsdiff.benchmark.plan import MODEL, Job, baselines_of, estimator_parameters
@@ -201,7 +202,7 @@ def _settings(job: Job, parameters: dict[str, Any], task: Task | None) -> dict[s
         "parameters": parameters,
         "num_samples": job.num_samples,
         "budget": asdict(job.budget),
-        "dataset": asdict(job.dataset),
+        "dataset": _told_of(job.dataset),
         "accelerator": job.accelerator,
         "chosen": job.chosen,
     }
@@ -212,6 +213,16 @@ def _settings(job: Job, parameters: dict[str, Any], task: Task | None) -> dict[s
         settings["freq"] = task.freq
         settings["dimension_names"] = list(task.dimension_names)
     return settings
+
+
+def _told_of(spec: DatasetSpec) -> dict[str, Any]:
+    """The data set as a record names it: of a file its name and hash, not where it lies."""
+    told = asdict(spec)
+    if spec.table is None:
+        del told["table"]
+    else:
+        told["table"]["path"] = Path(spec.table.path).name
+    return told
 
 
 def _stripped(evaluation: Evaluation, surprise: Score) -> Evaluation:

@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tsdiff.benchmark import tables
-from tsdiff.benchmark.configuration import BASELINES, Configuration, find
+from tsdiff.benchmark.configuration import (
+    BASELINES,
+    Configuration,
+    text_to_keep,
+    without_folder,
+)
 from tsdiff.benchmark.data import PROTOCOLS
 from tsdiff.benchmark.plan import MODEL, Job, Plan, baselines_of
 from tsdiff.benchmark.record import Key, Record
@@ -78,14 +83,15 @@ class Session:
     def latest(self, configuration: Configuration) -> list[Record]:
         """The last record of each run of a configuration, whatever machine or version made it.
 
-        Runs on other windows than those of the last one on the same data are left out.
+        Runs on other windows than those of the last one on the same data are left out, and on
+        another version of a file.
         """
         last: dict[Key, Record] = {}
         for record in sorted(self.store, key=lambda record: record.finished):
             if _belongs(record, configuration):
                 last[record.key] = record
-        sizes = {
-            (r.key.dataset, r.key.protocol): r.evaluation.num_windows
+        scored_on = {
+            (r.key.dataset, r.key.protocol): _windows(r)
             for r in sorted(last.values(), key=lambda r: r.finished)
             if r.evaluation is not None
         }
@@ -93,15 +99,14 @@ class Session:
             (
                 r
                 for r in last.values()
-                if r.evaluation is None
-                or r.evaluation.num_windows == sizes[r.key.dataset, r.key.protocol]
+                if r.evaluation is None or _windows(r) == scored_on[r.key.dataset, r.key.protocol]
             ),
             key=lambda record: _place(record, configuration),
         )
 
     def keep_configuration(self, source: str | Path) -> None:
-        """Copy the configuration's file beside the records."""
-        self._write(CONFIGURATION, find(source).read_text(encoding="utf-8"))
+        """Copy the configuration's file beside the records, with what its paths start from."""
+        self._write(CONFIGURATION, text_to_keep(source))
 
     def write_tables(
         self, configuration: Configuration, records: list[Record] | None = None
@@ -129,7 +134,7 @@ class Session:
         if not kept.is_file():
             return configuration
         same = replace(Configuration.read(kept), source=configuration.source) == configuration
-        return kept.read_text(encoding="utf-8") if same else configuration
+        return without_folder(kept.read_text(encoding="utf-8")) if same else configuration
 
     def _write(self, name: str, text: str) -> Path:
         self.output.mkdir(parents=True, exist_ok=True)
@@ -137,6 +142,13 @@ class Session:
         part.write_text(text, encoding="utf-8")
         part.replace(path)
         return path
+
+
+def _windows(record: Record) -> tuple[int, str]:
+    """How many windows were scored, and the hash of the file they are from."""
+    assert record.evaluation is not None
+    table = record.settings.get("dataset", {}).get("table") or {}
+    return record.evaluation.num_windows, table.get("sha256", "")
 
 
 def _belongs(record: Record, configuration: Configuration) -> bool:

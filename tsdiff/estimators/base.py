@@ -423,10 +423,15 @@ class GenerativeEstimator(Estimator):
         return GenerativePredictor(type(self)(**self.get_params()), model, history)
 
     def train(
-        self, training_data: Any, validation_data: Any = None, **kwargs: Any
+        self,
+        training_data: Any,
+        validation_data: Any = None,
+        *,
+        progress: bool = True,
+        **kwargs: Any,
     ) -> GenerativePredictor:
         """GluonTS' name for :meth:`fit`."""
-        return self.fit(training_data, validation_data, **kwargs)
+        return self.fit(training_data, validation_data, progress=progress, **kwargs)
 
     def build_model(self, facts: DataFacts) -> ForecastModel:
         """An untrained model, its weights drawn from ``seed``."""

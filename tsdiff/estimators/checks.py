@@ -106,19 +106,6 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
     check_sampler(estimator.solver, estimator.num_steps, estimator.grid)
 
 
-def check_quantiles(quantiles: Any) -> None:
-    """Raise a ValueError unless these are levels strictly between 0 and 1."""
-    try:
-        levels = [float(level) for level in quantiles]
-    except (TypeError, ValueError):
-        levels = []
-    if not levels or not all(0.0 < level < 1.0 for level in levels):
-        raise ValueError(
-            f"quantiles must be a list of levels between 0 and 1, as [0.1, 0.5, 0.9]; got "
-            f"{quantiles!r}"
-        )
-
-
 def check_lengths(
     estimator: GenerativeEstimator, entries: Sequence[dict[str, Any]], facts: DataFacts
 ) -> None:

@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from gluonts.model.estimator import Estimator
 from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import Predictor
 
 from tsdiff.datasets import as_entries
+from tsdiff.datasets.quantiles import check_quantiles, quantile_frame
 from tsdiff.estimators import checks, prepare, saving
 from tsdiff.estimators.base import GenerativeEstimator
-from tsdiff.estimators.predictor import GenerativePredictor, as_quantiles
+from tsdiff.estimators.predictor import GenerativePredictor
+from tsdiff.solvers import Grid, Solver
 
 _NESTED = "estimator__"
 
@@ -150,10 +153,15 @@ class EnsembleEstimator(Estimator):
         return EnsemblePredictor(predictors)
 
     def train(
-        self, training_data: Any, validation_data: Any = None, **kwargs: Any
+        self,
+        training_data: Any,
+        validation_data: Any = None,
+        *,
+        progress: bool = True,
+        **kwargs: Any,
     ) -> EnsemblePredictor:
         """GluonTS' name for :meth:`fit`."""
-        return self.fit(training_data, validation_data, **kwargs)
+        return self.fit(training_data, validation_data, progress=progress, **kwargs)
 
 
 class EnsemblePredictor(Predictor):
@@ -213,27 +221,34 @@ class EnsemblePredictor(Predictor):
     def __repr__(self) -> str:
         return f"<EnsemblePredictor: {self.name}, {self.members[0]!r}>"
 
+    check_options = staticmethod(GenerativePredictor.check_options)
+
     def predict(  # type: ignore[override]
         self,
         dataset: Any,
         num_samples: int = 100,
         *,
         quantiles: Sequence[float] | None = None,
+        solver: str | Solver | None = None,
+        num_steps: int | None = None,
+        grid: str | Grid | None = None,
+        guidance: Any = None,
         seed: int = 0,
-        **options: Any,
+        batch_size: int = 32,
+        precision: str | None = None,
+        device: str | torch.device = "cpu",
     ) -> Any:
         """Forecast by all members, an equal share of the samples each, member by member.
 
         Parameters
         ----------
-        dataset, quantiles, seed
+        dataset, quantiles, solver, num_steps, grid, seed, batch_size, precision, device
             As for :meth:`GenerativePredictor.predict`.
         num_samples
             Samples per series, of all members together; where they can't be shared equally, the
             first members draw one more.
-        **options
-            ``solver``, ``num_steps``, ``grid``, ``batch_size``, ``precision`` and ``device`` of
-            :meth:`GenerativePredictor.predict`.
+        guidance
+            Must be None: members would have to be weighed by how likely each finds what is known.
 
         Returns
         -------
@@ -245,12 +260,12 @@ class EnsemblePredictor(Predictor):
         Raises
         ------
         ValueError
-            If there are fewer samples than members, or ``guidance`` is given: members would have
-            to be weighed by how likely each finds what is known. And as a single model does.
+            If there are fewer samples than members, or ``guidance`` is given. And as a single
+            model does.
         DataError, MissingFieldError, NonFiniteForecastError
             As a single model does.
         """
-        if options.pop("guidance", None) is not None:
+        if guidance is not None:
             raise ValueError(
                 "an ensemble takes no guidance, since its members would have to be weighed by how "
                 "likely each finds what is known: guide a single one, predictor.members[0]"
@@ -263,9 +278,11 @@ class EnsemblePredictor(Predictor):
             )
         given = as_entries(dataset, self.facts.freq)
         if quantiles is not None:
-            checks.check_quantiles(quantiles)
+            check_quantiles(quantiles)
             given = prepare.align_dimensions(given, self.facts.dimension_names)
         shares = [num_samples // count + (k < num_samples % count) for k in range(count)]
+        options: dict[str, Any] = {"solver": solver, "num_steps": num_steps, "grid": grid}
+        options |= {"batch_size": batch_size, "precision": precision, "device": device}
         drawn = [
             member.predict(given, share, seed=_seed_of(seed, number), **options)
             for number, (member, share) in enumerate(zip(self.members, shares, strict=True))
@@ -273,7 +290,7 @@ class EnsemblePredictor(Predictor):
         forecasts = map(_pooled, zip(*drawn, strict=True))
         if quantiles is None:
             return forecasts
-        return as_quantiles(forecasts, dataset, quantiles, self.facts)
+        return quantile_frame(forecasts, dataset, quantiles, self.facts.dimension_names)
 
     def log_prob(self, dataset: Any, **options: Any) -> np.ndarray:
         r"""Log-density of each window's steps under the mixture, given what precedes.

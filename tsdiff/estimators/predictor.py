@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
 from itertools import groupby, islice
@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import Predictor, RepresentablePredictor
 
-from tsdiff.datasets import DataError, as_entries, to_frame, truncate
+from tsdiff.datasets import DataError, as_entries, truncate
 from tsdiff.datasets.businessdays import business_day_periods
-from tsdiff.datasets.timegrid import as_in_index
+from tsdiff.datasets.quantiles import check_quantiles, quantile_frame
 from tsdiff.estimators import checks, prepare, saving
-from tsdiff.estimators.model import DataFacts, ForecastModel
+from tsdiff.estimators.model import ForecastModel
 from tsdiff.estimators.preferring import Cost, PreferenceOptions, prefer
 from tsdiff.guidance import Guidance, as_guidance
 from tsdiff.guidance.sampler import check_steerable
@@ -161,17 +160,12 @@ class GenerativePredictor(RepresentablePredictor):
         NonFiniteForecastError
             If samples are NaN or infinite.
         """
-        checks.check_sampler(solver, num_steps, grid)
+        self.check_options(num_samples, solver, num_steps, grid, batch_size, precision)
         if solver is not None:
             self.model.check_solver(solver)
-        for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
-            checks.positive_integer(name, value)
-        if precision is not None and precision not in PRECISIONS:
-            known = ", ".join(PRECISIONS)
-            raise ValueError(f"unknown precision {precision!r}: expected one of {known}")
         checks.check_device(device)
         if quantiles is not None:
-            checks.check_quantiles(quantiles)
+            check_quantiles(quantiles)
         given = as_entries(dataset, self.facts.freq)
         entries = prepare.align_dimensions(given, self.facts.dimension_names)
         checks.check_compatible(entries, self.facts, future=self.prediction_length)
@@ -186,7 +180,31 @@ class GenerativePredictor(RepresentablePredictor):
         forecasts = self._forecasts(entries, plan, num_samples, sampler, seed, batch_size, device)
         if quantiles is None:
             return map(self._in_order_of, given, forecasts)
-        return as_quantiles(forecasts, dataset, quantiles, self.facts)
+        return quantile_frame(forecasts, dataset, quantiles, self.facts.dimension_names)
+
+    @staticmethod
+    def check_options(
+        num_samples: int = 100,
+        solver: str | Solver | None = None,
+        num_steps: int | None = None,
+        grid: str | Grid | None = None,
+        batch_size: int = 32,
+        precision: str | None = None,
+        **_: Any,
+    ) -> None:
+        """Raise as :meth:`predict` would for options that make no sense, whatever the model.
+
+        Raises
+        ------
+        ValueError
+            An unknown solver, grid or precision, or a number out of range.
+        """
+        checks.check_sampler(solver, num_steps, grid)
+        for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
+            checks.positive_integer(name, value)
+        if precision is not None and precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise ValueError(f"unknown precision {precision!r}: expected one of {known}")
 
     def _forecasts(
         self,
@@ -501,19 +519,6 @@ class GenerativePredictor(RepresentablePredictor):
         )
 
     __hash__ = None  # type: ignore[assignment]
-
-
-def as_quantiles(
-    forecasts: Iterable[SampleForecast], dataset: Any, quantiles: Sequence[float], facts: DataFacts
-) -> pd.DataFrame:
-    """Mean and quantiles of every time and dimension; times continue a DataFrame's own index."""
-    table = to_frame(
-        list(forecasts), quantiles=list(quantiles), dimension_names=facts.dimension_names
-    )
-    if isinstance(dataset, (pd.DataFrame, pd.Series)):
-        times = pd.Series(table["time"])
-        table["time"] = as_in_index(times, dataset.index, facts.prediction_length, facts.freq)
-    return table
 
 
 def _split_silence(entry: dict[str, Any]) -> tuple[dict[str, Any], int]:

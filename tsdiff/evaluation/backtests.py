@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,9 @@ from gluonts.model.predictor import Predictor
 
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.entries import DataEntry
-from tsdiff.datasets.frames import as_entries
 from tsdiff.datasets.windows import cut_before, rolling_windows, split_window
+from tsdiff.evaluation.forecaster import check_positive_integer
+from tsdiff.evaluation.inputs import entries_of, unknown_argument
 from tsdiff.evaluation.scores import Evaluation, score_windows
 
 __all__ = ["backtest", "evaluate", "score_forecasts"]
@@ -80,6 +81,7 @@ def evaluate(
     """
     if not isinstance(predictor, Predictor):
         raise TypeError(_not_a_predictor(predictor))
+    _check_arguments(type(predictor), {"num_samples": num_samples, **predict_kwargs})
     if predictor.lead_time:
         raise ValueError(
             f"the predictor skips lead_time={predictor.lead_time} steps before its forecast; only "
@@ -87,7 +89,7 @@ def evaluate(
         )
     windows = entries_of(dataset)
     histories = [split_window(entry, predictor.prediction_length)[0] for entry in windows]
-    arguments = _accepted_arguments(predictor, num_samples, seed, predict_kwargs)
+    arguments = predict_kwargs | _ours(predictor.predict, num_samples=num_samples, seed=seed)
     began = time.perf_counter()
     forecasts = list(predictor.predict(histories, **arguments))
     seconds = time.perf_counter() - began
@@ -168,6 +170,8 @@ def score_forecasts(
         seconds=seconds,
         forecasts=forecasts if keep_forecasts else (),
         entries=entries if keep_forecasts else (),
+        item_ids=_item_ids(entries),
+        dimension_names=_dimension_names(entries),
     )
 
 
@@ -178,6 +182,7 @@ def backtest(
     num_windows: int,
     prediction_length: int | None = None,
     stride: int | None = None,
+    progress: bool = True,
     **evaluate_kwargs: Any,
 ) -> Evaluation:
     """Evaluate on rolling windows over the end of each series.
@@ -195,6 +200,8 @@ def backtest(
         Steps per window; the model's own by default, from which it cannot differ.
     stride
         Steps from one window to the next; ``prediction_length`` by default.
+    progress
+        Whether training shows progress bars, where the estimator's ``train`` leaves the choice.
     **evaluate_kwargs
         As in :func:`evaluate`.
 
@@ -205,7 +212,8 @@ def backtest(
     Raises
     ------
     TypeError
-        The model is neither predictor nor estimator.
+        The model is neither predictor nor estimator, or ``predict`` has no argument of a name
+        given. It is checked before training, as all that follows.
     ValueError
         Series too short for the windows, nothing before them to train an estimator on, or another
         ``prediction_length`` than the model's.
@@ -222,17 +230,29 @@ def backtest(
             f"prediction_length={prediction_length}, but the model forecasts {length} steps: build "
             "the model for the length you want to score"
         )
+    predictor = _made_by(model) if isinstance(model, Estimator) else type(model)
+    _check_arguments(predictor, evaluate_kwargs)
+    if (check_options := getattr(predictor, "check_options", None)) is not None:
+        check_options(**evaluate_kwargs)  # of values, where a class can tell without a model
     entries = entries_of(entries)
     windows = rolling_windows(entries, length, num_windows, stride)  # type: ignore[arg-type]
     if isinstance(model, Estimator):
         training = cut_before(entries, windows, length)
-        estimator, model = model, model.train(training)
+        estimator, model = model, model.train(training, **_ours(model.train, progress=progress))
         evaluate_kwargs.setdefault("name", getattr(model, "name", type(estimator).__name__))
     return evaluate(model, windows, **evaluate_kwargs)
 
 
-def entries_of(data: Iterable[DataEntry] | pd.DataFrame) -> list[DataEntry]:
-    return as_entries(data) if isinstance(data, pd.DataFrame) else list(data)
+def _item_ids(entries: Sequence[DataEntry]) -> tuple[str, ...]:
+    """The series of each window; nothing where one lacks a name."""
+    names = [entry.get("item_id") for entry in entries]
+    return () if None in names else tuple(str(name) for name in names)
+
+
+def _dimension_names(entries: Sequence[DataEntry]) -> tuple[str, ...]:
+    """Names that all windows share, in one order; or none."""
+    names = {tuple(map(str, entry.get("dimension_names") or ())) for entry in entries}
+    return names.pop() if len(names) == 1 else ()
 
 
 @business_day_periods()
@@ -263,24 +283,43 @@ def _aligned(
     return samples, truth
 
 
-def _accepted_arguments(
-    predictor: Predictor, num_samples: int, seed: int, extra: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Arguments for ``predict``: ours where it knows them, the user's or an error."""
-    parameters = inspect.signature(predictor.predict).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    unknown = sorted(set(extra) - set(parameters))
-    if unknown and not open_ended:
-        known = ", ".join(name for name in parameters if name != "dataset")
+def _made_by(estimator: Estimator) -> type:
+    """Class of the predictor that training makes, as far as its annotation tells."""
+    try:
+        made = get_type_hints(type(estimator).train).get("return")
+    except NameError:  # a name that only type checkers import
+        made = None
+    return made if inspect.isclass(made) else Predictor
+
+
+def _check_arguments(predictor: type, arguments: Mapping[str, Any]) -> None:
+    """Refuse what neither :func:`evaluate` nor ``predict`` of such a predictor takes."""
+    if "quantiles" in arguments:
         raise TypeError(
-            f"{type(predictor).__name__}.predict has no argument {unknown[0]!r}; it has: {known}"
+            "scores are computed from samples: leave 'quantiles' out; predictor.predict(data, "
+            "quantiles=[0.1, 0.9]) gives a table of them"
         )
-    arguments = dict(extra)
-    if open_ended or "num_samples" in parameters:
-        arguments["num_samples"] = num_samples
-    if "seed" in parameters:
-        arguments["seed"] = seed
-    return arguments
+    check_positive_integer("evaluate", "num_samples", arguments.get("num_samples", 1))
+    parameters = inspect.signature(predictor.predict).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return  # it says itself what it takes
+    own = inspect.signature(evaluate).parameters.values()
+    known = {p.name: p for p in own if p.kind is p.KEYWORD_ONLY}
+    known |= {p.name: p for p in parameters if p.name not in ("self", "dataset", "quantiles")}
+    for name in arguments:
+        if name not in known:
+            raise unknown_argument(f"evaluate with {predictor.__name__}.predict", name, known)
+
+
+def _ours(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
+    """Those of our arguments that a function names, or any number of samples that it may take."""
+    parameters = inspect.signature(function).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return {
+        name: value
+        for name, value in arguments.items()
+        if name in parameters or (open_ended and name == "num_samples")
+    }
 
 
 def _not_a_predictor(thing: Any) -> str:

@@ -16,6 +16,7 @@ Holidays are not known.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,10 @@ def season_length(freq: str) -> int:
     from gluonts.time_feature.seasonality import DEFAULT_SEASONALITIES
 
     try:
-        return get_seasonality(freq, {**DEFAULT_SEASONALITIES, "D": 7, "W": 52})
+        with warnings.catch_warnings():
+            # Periods call a month "M"; pandas would have offsets call it "ME", and says so.
+            warnings.simplefilter("ignore", FutureWarning)
+            return get_seasonality(freq, {**DEFAULT_SEASONALITIES, "D": 7, "W": 52})
     except ValueError as error:
         raise ValueError(
             f"unknown frequency {freq!r}; expected a pandas one such as 'h', 'D', 'B' or '15min'"

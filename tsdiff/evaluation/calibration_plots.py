@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["calibration_plot"]
 
+# What tells methods apart where colours come again.
+_LINES = ("-", (0, (4, 1.6)), (0, (1, 1.4)))
+_MARKERS = ("o", "s", "^")
 _AXES = {  # labels of both axes, and what a curve above or below the diagonal means
     "coverage": ("interval level, %", "covered, %", "too wide", "over-confident"),
     "pit": ("quantile of the forecast, %", "values below it, %", "too high", "too low"),
@@ -36,8 +39,9 @@ def calibration_plot(
     Parameters
     ----------
     evaluations
-        One or several evaluations. Where forecasts were kept (``keep_forecasts=True``), coverage
-        is drawn at every 5 %, otherwise at the three levels that were scored.
+        One or several evaluations, up to 18: colours come again with other lines. Where forecasts
+        were kept (``keep_forecasts=True``), coverage is drawn at every 5 %, otherwise at the three
+        levels that were scored.
     kind
         ``"coverage"`` of central intervals against their level; or ``"pit"``, the distribution of
         the probability integral transform, which also shows a bias. Its band holds 90 % of
@@ -52,25 +56,32 @@ def calibration_plot(
     Raises
     ------
     ValueError
-        No evaluation, more than there are colours, another ``kind``, or no forecasts for
+        No evaluation, more than can be told apart, another ``kind``, or no forecasts for
         ``"pit"``.
     """
     if kind not in ("coverage", "pit"):
         raise ValueError(f"kind={kind!r} is unknown; there are 'coverage' and 'pit'")
     many = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)
-    if not 1 <= len(many) <= len(d.CYCLE):
-        raise ValueError(f"expected 1 to {len(d.CYCLE)} evaluations, got {len(many)}")
-    figure = d.new_figure(9.6, 5.4)
+    most = len(d.CYCLE) * len(_LINES)
+    if not 1 <= len(many) <= most:
+        raise ValueError(
+            f"expected 1 to {most} evaluations, got {len(many)}: draw the best of them, or several "
+            "pictures"
+        )
+    crowded = len(many) > len(d.CYCLE)
+    figure = d.new_figure(11.6 if crowded else 9.6, 5.4)
     for ax, summed in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
         ax.plot([0, 100], [0, 100], color=d.SLATE, linewidth=0.9, linestyle=(0, (2, 2.5)))
         if kind == "pit":
             _draw_calibrated_band(ax, many[0], summed)
-        for evaluation, colour in zip(many, d.CYCLE, strict=False):
+        for number, evaluation in enumerate(many):
             curve = _coverage_curve if kind == "coverage" else _pit_curve
             levels, shares = curve(evaluation, summed)
-            style: dict[str, Any] = {"linewidth": 1.8, "color": colour}
+            turn, colour = divmod(number, len(d.CYCLE))
+            style: dict[str, Any] = {"color": d.CYCLE[colour], "linestyle": _LINES[turn]}
+            style["linewidth"] = 1.3 if crowded else 1.8
             if kind == "coverage":
-                style |= {"marker": "o", "markersize": 4.5}
+                style |= {"marker": _MARKERS[turn], "markersize": 3.5 if crowded else 4.5}
             ax.plot(100 * levels, 100 * shares, label=evaluation.name, clip_on=False, **style)
         d.style_plain_axes(ax, "Sum over dimensions" if summed else "Single dimensions")
         ax.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
@@ -80,7 +91,11 @@ def calibration_plot(
     first.set_ylabel(ylabel, fontsize=9, color=d.SLATE)
     first.annotate(above, (8, 92), fontsize=9, color=d.SLATE, va="top")
     first.annotate(below, (97, 8), fontsize=9, color=d.SLATE, ha="right")
-    last.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=d.INK)
+    # Many names would hide the curves.
+    place: dict[str, Any] = {"loc": "lower right"}
+    if crowded:
+        place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5), "handlelength": 3}
+    last.legend(**place, frameon=False, fontsize=9, labelcolor=d.INK)
     size = many[0]
     d.add_heading(
         figure,

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from tsdiff.evaluation.scores import Evaluation, Score, read_json, write_json
+from tsdiff.evaluation.scores import Evaluation, Score, cell, read_json, write_json
 from tsdiff.evaluation.significance import Significance, check_same_truth, gap, paired_bootstrap
 
 if TYPE_CHECKING:
@@ -127,6 +128,35 @@ class Comparison:
             seed=seed,
         )
 
+    def to_frame(
+        self, metrics: Sequence[str] | None = None, *, errors: bool = False
+    ) -> pd.DataFrame:
+        """A row for each method and a column for each score, all that the methods share.
+
+        Parameters
+        ----------
+        metrics
+            The columns; None takes all.
+        errors
+            Give the uncertainty of each score (see the module) instead, NaN where unknown.
+
+        Raises
+        ------
+        KeyError
+            A metric that the evaluations do not have.
+        """
+        rows = self.rows
+        if metrics is None:
+            metrics = [m for m in rows[0].scores if all(m in row.scores for row in rows)]
+        for metric in metrics:
+            self.evaluations[0][metric]  # a KeyError that names what there is
+        values = [
+            [row.scores[m].error if errors else row.scores[m].value for m in metrics]
+            for row in rows
+        ]
+        index = pd.Index([row.name for row in rows], name="method")
+        return pd.DataFrame(values, index=index, columns=pd.Index(metrics))
+
     def to_markdown(
         self, metrics: Sequence[str] = DOCUMENT_METRICS, path: str | Path | None = None
     ) -> str:
@@ -209,12 +239,7 @@ class Comparison:
         meaning = "Monte-Carlo standard error"
         if seeds > 1:
             meaning = f"standard deviation between seeds ({seeds}), for a single run {meaning}"
-        windows = f"{first.num_windows} window" + "s" * (first.num_windows != 1)
-        return (
-            f"{windows} of {first.prediction_length} steps, {first.target_dim} dimensions, "
-            f"{first.num_samples} samples. ± {meaning}. Lower is better; coverage: closer to its "
-            "level."
-        )
+        return f"{first.sizes}. ± {meaning}. Lower is better; coverage: closer to its level."
 
     def __str__(self) -> str:
         return self.to_markdown()
@@ -230,7 +255,7 @@ class Comparison:
         return [
             (
                 row.name,
-                [_cell(m, row.scores[m]) for m in metrics],
+                [cell(m, row.scores[m]) for m in metrics],
                 [row.name in best[m] for m in metrics],
             )
             for row in self.rows
@@ -291,10 +316,3 @@ def _aggregate(scores: Sequence[Score]) -> Score:
         return scores[0]
     values = [score.value for score in scores]
     return Score(float(np.mean(values)), float(np.std(values, ddof=1)))
-
-
-def _cell(metric: str, score: Score) -> str:
-    if not metric.startswith("coverage"):
-        return str(score)
-    text = f"{100 * score.value:.0f} %"
-    return f"{text} ± {100 * score.error:.0f}" if score.is_random else text

@@ -7,7 +7,7 @@ that figures can be made anywhere and leave nothing behind. matplotlib is import
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.evaluation.ensemble import Ensemble
+from tsdiff.evaluation.forecaster import fill_forward
 
 if TYPE_CHECKING:
     from gluonts.model.forecast import SampleForecast
@@ -27,6 +28,7 @@ HISTORY = "#98a3ae"
 GRID = "#e6eaee"
 FAN = "#0072b2"  # Okabe and Ito's blue: distinct from ink for every kind of colour vision
 MEDIAN = "#004c78"
+BRIDGE = (0, (1, 1.5))  # a sum of which a part is missing
 # Further methods in one picture, in the order of Okabe and Ito's palette.
 CYCLE = (FAN, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
@@ -36,7 +38,8 @@ class Window:
     """One forecast beside its series, cut to what a picture shows.
 
     ``samples [N, T, D]``; ``history [D, H]`` and ``truth [D, T]`` (NaN where unknown);
-    ``history_dates``, ``dates``: the times of both.
+    ``history_dates``, ``dates``: the times of both. ``before [D]``: the last values known before
+    these. ``bridged [H + T]``, of a sum alone: history and truth where gaps are filled.
     """
 
     samples: np.ndarray
@@ -44,6 +47,8 @@ class Window:
     truth: np.ndarray
     history_dates: pd.DatetimeIndex
     dates: pd.DatetimeIndex
+    before: np.ndarray
+    bridged: np.ndarray | None = None
 
     @classmethod
     @business_day_periods()
@@ -85,36 +90,63 @@ class Window:
             truth=truth,
             history_dates=_timestamps(forecast.start_date - shown, shown),
             dates=_timestamps(forecast.start_date, steps),
+            before=fill_forward(target[:, : past - shown + 1])[:, -1],
         )
 
     @property
     def has_truth(self) -> bool:
         return bool(np.isfinite(self.truth).any())
 
+    @property
+    def known(self) -> np.ndarray:
+        """History and truth of the first dimension, ``[H + T]``."""
+        return np.concatenate([self.history[0], self.truth[0]])
+
+    @property
+    def has_bridges(self) -> bool:
+        """Whether gaps were filled."""
+        return self.bridged is not None and bool(
+            (np.isfinite(self.bridged) & np.isnan(self.known)).any()
+        )
+
     def dimension(self, d: int) -> Window:
         """The same window with dimension ``d`` alone."""
         pick = slice(d, d + 1)
-        return self._with(self.samples[..., pick], self.history[pick], self.truth[pick])
-
-    def summed(self) -> Window:
-        """The same window for the sum over dimensions; missing where one of them is."""
-        return self._with(
-            self.samples.sum(axis=-1, keepdims=True),
-            self.history.sum(axis=0, keepdims=True),
-            self.truth.sum(axis=0, keepdims=True),
+        return replace(
+            self,
+            samples=self.samples[..., pick],
+            history=self.history[pick],
+            truth=self.truth[pick],
+            before=self.before[pick],
         )
 
-    def _with(self, samples: np.ndarray, history: np.ndarray, truth: np.ndarray) -> Window:
-        return Window(samples, history, truth, self.history_dates, self.dates)
+    def summed(self) -> Window:
+        """The same window for the sum over dimensions; missing where one of them is.
+
+        In ``bridged`` a dimension that is missing while others are there is interpolated between
+        its neighbours, and held where it has but one.
+        """
+        values = np.concatenate([self.before[:, None], self.history, self.truth], axis=1)
+        return replace(
+            self,
+            samples=self.samples.sum(axis=-1, keepdims=True),
+            history=self.history.sum(axis=0, keepdims=True),
+            truth=self.truth.sum(axis=0, keepdims=True),
+            before=self.before.sum(axis=0, keepdims=True),
+            bridged=_bridged(values)[:, 1:].sum(axis=0),
+        )
 
 
 def draw_fan(ax: Axes, window: Window, levels: Sequence[float], *, history: bool = True) -> None:
     """Draw a one-dimensional window: history, truth, nested central intervals, median."""
     ensemble = Ensemble(window.samples[None], window.truth.T[None])
     # Everything starts at the last known value, so that past and future join.
-    joint, dates = window.history[0, -1:], window.dates
+    num_past = len(window.history_dates)
+    line = window.known if window.bridged is None else window.bridged
+    joint, dates = line[num_past - 1 : num_past], window.dates
+    joined = window.history_dates[-1:].append(dates)
     if np.isfinite(joint).all():
-        dates = window.history_dates[-1:].append(dates)
+        dates = joined
     else:
         joint = np.empty(0)
 
@@ -127,8 +159,18 @@ def draw_fan(ax: Axes, window: Window, levels: Sequence[float], *, history: bool
     ax.plot(dates, curve(0.5), color=MEDIAN, linewidth=1.4, zorder=3, solid_capstyle="round")
     if history:
         ax.plot(window.history_dates, window.history[0], color=HISTORY, linewidth=1.2, zorder=3)
-    truth = np.concatenate([joint, window.truth[0]])
-    ax.plot(dates, truth, color=INK, linewidth=1.6, zorder=4, solid_capstyle="round")
+    ax.plot(
+        joined,
+        window.known[num_past - 1 :],
+        color=INK,
+        linewidth=1.6,
+        zorder=4,
+        solid_capstyle="round",
+    )
+    if window.has_bridges:
+        first = 0 if history else num_past - 1
+        times = window.history_dates.append(window.dates)[first:]
+        ax.plot(times, line[first:], color=SLATE, linewidth=1.0, linestyle=BRIDGE, zorder=2.9)
 
 
 def mark_start(ax: Axes, window: Window, label: str = "") -> None:
@@ -204,7 +246,7 @@ def add_heading(fig: Figure, title: str, subtitle: str) -> None:
     fig.text(left, 1 - 0.52 / height, subtitle, fontsize=10, color=SLATE, va="top")
 
 
-def add_legend(fig: Figure, levels: Sequence[float], *, truth: bool) -> None:
+def add_legend(fig: Figure, levels: Sequence[float], *, truth: bool, bridges: bool = False) -> None:
     """One legend for the whole figure, at the upper right."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -212,6 +254,9 @@ def add_legend(fig: Figure, levels: Sequence[float], *, truth: bool) -> None:
     handles: list[Any] = [Line2D([], [], color=HISTORY, linewidth=1.6, label="history")]
     if truth:
         handles.append(Line2D([], [], color=INK, linewidth=2, label="what happened"))
+    if bridges:
+        style: dict[str, Any] = {"color": SLATE, "linewidth": 1.2, "linestyle": BRIDGE}
+        handles.append(Line2D([], [], **style, label="sum with gaps filled"))
     handles.append(Line2D([], [], color=MEDIAN, linewidth=1.8, label="median forecast"))
     shade = 0.0
     bands = []
@@ -231,6 +276,17 @@ def add_legend(fig: Figure, levels: Sequence[float], *, truth: bool) -> None:
         handletextpad=0.5,
         borderaxespad=0,
     )
+
+
+def _bridged(values: np.ndarray) -> np.ndarray:
+    """Gaps in ``[D, time]`` interpolated at all steps at which some dimension has a value."""
+    times, seen = np.arange(values.shape[1]), np.isfinite(values)
+    filled = values.copy()
+    for row, known in zip(filled, seen, strict=True):
+        if known.any():
+            row[:] = np.interp(times, times[known], row[known])
+    filled[:, ~seen.any(axis=0)] = np.nan
+    return filled
 
 
 def _alphas(count: int) -> list[float]:

@@ -6,7 +6,7 @@ the entry at hand, which it continues by sample paths. :class:`GaussianBaseline`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,10 @@ from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import RepresentablePredictor
 
 from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.datasets.entries import DataEntry, DataError
+from tsdiff.datasets.quantiles import check_quantiles, quantile_frame
 from tsdiff.datasets.windows import split_window
+from tsdiff.evaluation.inputs import entries_of, unknown_argument
 
 __all__ = ["Baseline", "GaussianBaseline"]
 
@@ -55,36 +58,55 @@ class Baseline(RepresentablePredictor):
         arguments = ", ".join(f"{name}={value!r}" for name, value in self._arguments.items())
         return f"{type(self).__name__}({arguments})"
 
-    def predict(
+    def predict(  # type: ignore[override]
         self,
-        dataset: Iterable[Mapping[str, Any]],
+        dataset: Iterable[Mapping[str, Any]] | pd.DataFrame,
         num_samples: int = 100,
+        *,
+        quantiles: Sequence[float] | None = None,
         seed: int = 0,
-        **_: Any,
-    ) -> Iterator[SampleForecast]:
+        **unknown: Any,
+    ) -> Any:
         """Forecast what follows each entry's target.
 
         Parameters
         ----------
         dataset
-            Entries with ``target`` ``[D, time]`` or ``[time]`` and ``start``.
+            Entries with ``target`` ``[D, time]`` or ``[time]`` and ``start``, or a DataFrame with
+            one column per dimension and a regular time index.
         num_samples
             Samples per forecast.
+        quantiles
+            Levels in (0, 1). If given, the result is a DataFrame as that of
+            :meth:`tsdiff.GenerativePredictor.predict`.
         seed
             Series number i draws from its own generator, seeded by ``(seed, i)``.
 
-        Yields
-        ------
-        SampleForecast
+        Returns
+        -------
+        Iterator of SampleForecast, or DataFrame
             ``samples [N, T, D]``, or ``[N, T]`` where the target is ``[time]``.
 
         Raises
         ------
+        TypeError
+            An argument that there isn't: solvers, devices and guidance are for trained models.
         ValueError
             A target that is empty, or has a dimension without any observation.
         """
+        _refuse(f"{type(self).__name__}.predict", unknown, ("num_samples", "quantiles", "seed"))
         check_positive_integer(type(self).__name__, "num_samples", num_samples)
-        for position, entry in enumerate(dataset):
+        entries = entries_of(dataset)
+        forecasts = self._forecasts(entries, num_samples, seed)
+        if quantiles is None:
+            return forecasts
+        check_quantiles(quantiles)
+        return quantile_frame(forecasts, dataset, quantiles, _shared_names(entries))
+
+    def _forecasts(
+        self, entries: list[DataEntry], num_samples: int, seed: int
+    ) -> Iterator[SampleForecast]:
+        for position, entry in enumerate(entries):
             target = np.asarray(entry["target"], dtype=np.float64)
             history = np.atleast_2d(target)
             self._check_history(history, position)
@@ -124,7 +146,9 @@ class Baseline(RepresentablePredictor):
 class GaussianBaseline(Baseline):
     """A baseline whose next step is Gaussian, given the steps before it: it has a density."""
 
-    def log_prob(self, dataset: Iterable[Mapping[str, Any]], **_: Any) -> np.ndarray:
+    def log_prob(
+        self, dataset: Iterable[Mapping[str, Any]] | pd.DataFrame, **unknown: Any
+    ) -> np.ndarray:
         """Log-density of the last ``prediction_length`` steps of each entry, given what precedes.
 
         Every step is given the observed ones before it (teacher forcing); what is estimated, is
@@ -133,7 +157,8 @@ class GaussianBaseline(Baseline):
         Parameters
         ----------
         dataset
-            Windows: entries with ``target`` ``[D, time]`` or ``[time]``, truth included.
+            Windows: entries with ``target`` ``[D, time]`` or ``[time]``, truth included, or a
+            DataFrame as for :meth:`predict`.
 
         Returns
         -------
@@ -145,6 +170,8 @@ class GaussianBaseline(Baseline):
         ------
         DataError
             If an entry leaves no history.
+        TypeError
+            Any other argument: the density is exact, and there is nothing to choose.
         ValueError
             As for :meth:`predict`.
 
@@ -156,8 +183,9 @@ class GaussianBaseline(Baseline):
         where that is zero), and eigenvalues of the correlation at least 1e-6. Where the floors
         bind, so does the figure depend on them.
         """
+        _refuse(f"{type(self).__name__}.log_prob", unknown, ("dataset",))
         rows = []
-        for position, entry in enumerate(dataset):
+        for position, entry in enumerate(entries_of(dataset)):
             history, truth = split_window(dict(entry), self.prediction_length)
             past, future = (
                 np.atleast_2d(np.asarray(part, dtype=np.float64))
@@ -174,6 +202,23 @@ class GaussianBaseline(Baseline):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Truth less its mean given all before it ``[T, D]``, and its covariance ``[D, D]``."""
         raise NotImplementedError
+
+
+def _refuse(owner: str, unknown: Mapping[str, Any], known: Iterable[str]) -> None:
+    for name in unknown:
+        raise unknown_argument(owner, name, known)
+
+
+def _shared_names(entries: Sequence[DataEntry]) -> list[str] | None:
+    """Names of the dimensions of all entries, None where they have none."""
+    found = [[str(name) for name in entry.get("dimension_names") or ()] for entry in entries]
+    for position, names in enumerate(found):
+        if names != found[0]:
+            raise DataError(
+                f"entry {position} has the dimensions {names}, entry 0 {found[0]}: a table of "
+                "quantiles needs one order for all; forecast them one at a time"
+            )
+    return found[0] or None if found else None
 
 
 def _floored_factor(covariance: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tsdiff.datasets.entries import DataEntry
-from tsdiff.evaluation.backtests import entries_of
+from tsdiff.evaluation.inputs import entries_of
 from tsdiff.evaluation.scores import Score
 
 __all__ = ["negative_log_likelihood"]

@@ -12,15 +12,19 @@ Point forecasts are given as N equal samples, so that one evaluation serves all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from gluonts.model.predictor import RepresentablePredictor
 
+from tsdiff.datasets.entries import DataEntry, validate_entries
 from tsdiff.evaluation.automatic import AutoARIMA, AutoETS
 from tsdiff.evaluation.autoregression import VectorAutoregression
 from tsdiff.evaluation.calendars import season_length
 from tsdiff.evaluation.climatology import Climatology
 from tsdiff.evaluation.forecaster import Baseline, GaussianBaseline, fill_forward
+from tsdiff.evaluation.inputs import entries_of
 from tsdiff.evaluation.last_seasons import LastSeasons
 from tsdiff.evaluation.ridge import SeasonalRidge
 
@@ -148,14 +152,19 @@ class RandomWalk(GaussianBaseline):
 
 
 def baselines(
-    freq: str, prediction_length: int, *, statistical: bool = False, automatic: bool = False
+    freq: str | pd.DataFrame | Sequence[DataEntry],
+    prediction_length: int,
+    *,
+    statistical: bool = False,
+    automatic: bool = False,
 ) -> dict[str, RepresentablePredictor]:
     """The baselines for a frequency, by the names that stand in tables.
 
     Parameters
     ----------
     freq
-        A pandas frequency such as ``"h"``, ``"B"`` or ``"15min"``.
+        A pandas frequency such as ``"h"``, ``"B"`` or ``"15min"``, or the data that have it: a
+        DataFrame with a regular time index, or entries.
     prediction_length
         Steps to forecast.
     statistical
@@ -177,9 +186,10 @@ def baselines(
     Raises
     ------
     ValueError
-        pandas does not know the frequency, or the length is not a positive integer.
+        pandas does not know the frequency, the data have none, or the length is not a positive
+        integer.
     """
-    season = season_length(freq)
+    season = season_length(freq if isinstance(freq, str) else _frequency(freq))
     found: dict[str, RepresentablePredictor] = {"last value": LastValue(prediction_length)}
     if season > 1:
         found["seasonal naive"] = SeasonalNaive(prediction_length, season)
@@ -194,3 +204,9 @@ def baselines(
         found["auto ETS"] = AutoETS(prediction_length, season)
         found["auto ARIMA"] = AutoARIMA(prediction_length, season)
     return found
+
+
+def _frequency(data: pd.DataFrame | Sequence[DataEntry]) -> str:
+    """The frequency of a DataFrame or of entries."""
+    first = entries_of(data)[:1]
+    return validate_entries(first)[0]["start"].freqstr

@@ -9,12 +9,15 @@ notebook shows it as the last value of a cell.
 
 from __future__ import annotations
 
+import difflib
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
+from tsdiff.datasets.frames import as_entries
 from tsdiff.evaluation import drawing as d
 from tsdiff.evaluation import metrics
 
@@ -29,9 +32,9 @@ MAX_PANELS = 8
 
 def fan_chart(
     forecast: SampleForecast,
-    entry: Mapping[str, Any],
+    entry: Mapping[str, Any] | pd.DataFrame,
     *,
-    dimensions: Sequence[int] | None = None,
+    dimensions: str | Sequence[int | str] | None = None,
     levels: Sequence[float] = metrics.DEFAULT_LEVELS,
     history: int | None = None,
     names: Sequence[str] | None = None,
@@ -44,15 +47,16 @@ def fan_chart(
     forecast
         Sample forecast, ``samples [N, T, D]`` or ``[N, T]``.
     entry
-        Its series, ``target [D, time]``, with the truth at its end or without.
+        Its series, a DataFrame or ``target [D, time]``, with the truth at its end or without.
     dimensions
-        Dimensions to show; the first eight by default.
+        Dimensions to show, by name or number; the first eight by default.
     levels
         Central intervals to shade.
     history
         Steps shown before the forecast; two horizons by default.
     names
-        Names of *all* D dimensions; ``entry["dimension_names"]`` where there is one, by default.
+        Names of *all* D dimensions; by default those of the DataFrame's columns, or
+        ``entry["dimension_names"]`` where there is one.
     title
         The heading; dates, samples and score stand below it.
 
@@ -66,15 +70,32 @@ def fan_chart(
         Forecast and entry that do not fit, levels outside (0, 1), or a wrong number of names.
     IndexError
         A dimension that the forecast does not have.
+    TypeError
+        What is no single forecast with samples.
+
+    Notes
+    -----
+    A sum is unknown where one of its series is missing, and the score leaves such steps out. There
+    a dotted line goes on, for the eye alone: missing series are interpolated between their
+    neighbours, or held, as long as others have a value.
+
+    Examples
+    --------
+    >>> from tsdiff.evaluation import RandomWalk
+    >>> df = pd.DataFrame(
+    ...     {"north": np.arange(50.0), "south": np.arange(50.0) % 7},
+    ...     index=pd.date_range("2024-01-01", periods=50),
+    ... )
+    >>> figure = fan_chart(next(RandomWalk(14).predict(df)), df, dimensions=["south"])
+    >>> figure.savefig("forecast.png")  # doctest: +SKIP
     """
     _check_levels(levels)
+    entry = _entry(entry, _checked(forecast))
     window = d.Window.of(forecast, entry, history)
     dims = window.samples.shape[-1]
     labels = _names(names, entry, dims)
-    chosen = list(range(min(dims, MAX_PANELS))) if dimensions is None else list(dimensions)
-    for dim in chosen:
-        if not 0 <= dim < dims:
-            raise IndexError(f"dimension {dim} asked for, the forecast has 0 ... {dims - 1}")
+    wanted = range(min(dims, MAX_PANELS)) if dimensions is None else dimensions
+    chosen = [_position(dim, labels) for dim in ([wanted] if isinstance(wanted, str) else wanted)]
     if dims == 1:
         panels = [(labels[0], window)]
     else:
@@ -87,13 +108,13 @@ def fan_chart(
         d.mark_start(ax, panel, "" if index else "forecast starts")
     shown = f"  ·  {len(chosen)} of {dims} series shown" if len(chosen) < dims else ""
     d.add_heading(figure, title, _subtitle([window]) + shown)
-    d.add_legend(figure, levels, truth=window.has_truth)
+    d.add_legend(figure, levels, truth=window.has_truth, bridges=panels[0][1].has_bridges)
     return figure
 
 
 def fan_chart_sum(
     forecasts: Sequence[SampleForecast],
-    entries: Sequence[Mapping[str, Any]],
+    entries: Sequence[Mapping[str, Any] | pd.DataFrame],
     *,
     levels: Sequence[float] = metrics.DEFAULT_LEVELS,
     history: int | None = None,
@@ -126,6 +147,8 @@ def fan_chart_sum(
             f"got {len(forecasts)} forecasts and {len(entries)} entries: expected one entry for "
             "each of 1 to 12 forecasts"
         )
+    pairs = list(zip(forecasts, entries, strict=True))
+    entries = [_entry(entry, _checked(forecast)) for forecast, entry in pairs]
     windows = [
         d.Window.of(forecast, entry, history)
         for forecast, entry in zip(forecasts, entries, strict=True)
@@ -149,7 +172,8 @@ def fan_chart_sum(
             d.style_axes(ax, _panel_title(panel, entries[index]), wide=False)
             d.mark_start(ax, panel)
     d.add_heading(figure, title, _subtitle(windows))
-    d.add_legend(figure, levels, truth=any(w.has_truth for w in windows))
+    bridges = any(panel.has_bridges for panel in panels)
+    d.add_legend(figure, levels, truth=any(w.has_truth for w in windows), bridges=bridges)
     return figure
 
 
@@ -199,6 +223,39 @@ def _names(names: Sequence[str] | None, entry: Mapping[str, Any], dims: int) -> 
     if len(names) != dims:
         raise ValueError(f"got {len(names)} names for {dims} dimensions: name all of them")
     return [str(name) for name in names]
+
+
+def _checked(forecast: Any) -> SampleForecast:
+    """One forecast with samples, or an error that tells where to find it."""
+    if hasattr(forecast, "samples"):
+        return forecast
+    raise TypeError(
+        f"expected one SampleForecast, got a {type(forecast).__name__}: predict(data) gives an "
+        "iterator of them, one for each series; take next(predictor.predict(data))"
+    )
+
+
+def _entry(series: Mapping[str, Any] | pd.DataFrame, forecast: SampleForecast) -> Mapping[str, Any]:
+    """The entry of a forecast, where a DataFrame was given as well."""
+    if isinstance(series, (pd.DataFrame, pd.Series)):
+        (entry,) = as_entries(series, forecast.start_date.freqstr)
+        return entry
+    return series
+
+
+def _position(dimension: int | str, names: Sequence[str]) -> int:
+    """Number of a dimension that is given by number or name."""
+    if isinstance(dimension, str):
+        if dimension not in names:
+            close = difflib.get_close_matches(dimension, names, n=1)
+            advice = f"did you mean {close[0]!r}? " if close else ""
+            raise IndexError(f"no dimension {dimension!r}; {advice}there is: {', '.join(names)}")
+        return list(names).index(dimension)
+    if not 0 <= dimension < len(names):
+        raise IndexError(
+            f"dimension {dimension} asked for, the forecast has 0 ... {len(names) - 1}"
+        )
+    return int(dimension)
 
 
 def _one_after_another(windows: Sequence[d.Window]) -> bool:

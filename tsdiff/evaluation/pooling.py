@@ -26,7 +26,7 @@ from tsdiff.evaluation.ensemble import Ensemble
 from tsdiff.evaluation.variogram import num_pairs
 
 SCALES = ("scale", "scale_sum", "values", "values_sum", "steps", "pairs")
-_PER_DIMENSION = ("crps", "crps_q19")
+PER_DIMENSION = ("crps", "crps_q19")
 
 
 def window_sums(ensemble: Ensemble, terms: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -43,7 +43,7 @@ def window_sums(ensemble: Ensemble, terms: Mapping[str, np.ndarray]) -> dict[str
     }
     sums = {name: array.astype(float) for name, array in sums.items()}
     for metric, values in terms.items():
-        if metric in _PER_DIMENSION:
+        if metric in PER_DIMENSION:
             losses = (
                 m.crps_losses(ensemble) if metric == "crps" else m.quantile_losses(ensemble, m.Q19)
             )
@@ -79,7 +79,7 @@ def resampled_score(metric: str, sums: Mapping[str, np.ndarray], counts: np.ndar
     """
     numerator = counts @ sums[metric]
     with np.errstate(invalid="ignore", divide="ignore"):
-        if metric in _PER_DIMENSION:
+        if metric in PER_DIMENSION:
             scale = counts @ sums["scale"]
             usable = scale > 0
             ratios = np.divide(numerator, scale, out=np.zeros_like(scale), where=usable)
@@ -89,6 +89,21 @@ def resampled_score(metric: str, sums: Mapping[str, np.ndarray], counts: np.ndar
             return np.sqrt(numerator * (counts @ sums["values"])) / scale
         scale = sums[_scale_of(metric)]
         return numerator / (counts @ (scale.sum(axis=-1) if scale.ndim > 1 else scale))
+
+
+def dimension_scores(metric: str, sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The score of each dimension on its own, ``[D]``; NaN where it has no scale.
+
+    Raises
+    ------
+    KeyError
+        The sums lack the metric, or don't tell dimensions apart.
+    """
+    if metric not in PER_DIMENSION:
+        raise KeyError(metric)
+    scale = sums["scale"].sum(axis=0)
+    empty = np.full_like(scale, np.nan)
+    return np.divide(sums[metric].sum(axis=0), scale, out=empty, where=scale > 0)
 
 
 def _scale_of(metric: str) -> str:

@@ -15,18 +15,27 @@ that, see :mod:`tsdiff.evaluation.significance`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tsdiff.evaluation import integral_transform as pit
 from tsdiff.evaluation import metrics as m
 from tsdiff.evaluation.ensemble import Ensemble
-from tsdiff.evaluation.pooling import from_text, to_text, window_sums
+from tsdiff.evaluation.pooling import (
+    PER_DIMENSION,
+    SCALES,
+    dimension_scores,
+    from_text,
+    resampled_score,
+    to_text,
+    window_sums,
+)
 from tsdiff.evaluation.variogram import variogram_parts
 
 __all__ = ["Evaluation", "Score", "score_samples"]
@@ -58,7 +67,7 @@ class Score:
 class Evaluation:
     """How one forecaster did on a set of windows.
 
-    Index it by a metric's name: ``evaluation["crps_sum_q19"].value``.
+    Index it by a metric's name: ``evaluation["crps_sum_q19"].value``; ``print`` shows all scores.
 
     Attributes
     ----------
@@ -78,10 +87,14 @@ class Evaluation:
         What each window adds to numerators and denominators of the scores, arrays ``[W]`` or
         ``[W, D]``; empty where unknown, as in files of earlier versions. In JSON they have nine
         digits. Two evaluations are equal whatever their terms.
+    item_ids
+        Which series each window belongs to, W names; empty where unknown.
+    dimension_names
+        Names of the D dimensions; empty where they have none.
     """
 
     name: str
-    scores: Mapping[str, Score]
+    scores: Mapping[str, Score] = field(repr=False)
     num_windows: int
     num_samples: int
     prediction_length: int
@@ -91,6 +104,8 @@ class Evaluation:
     forecasts: tuple[Any, ...] = field(default=(), repr=False, compare=False)
     entries: tuple[Mapping[str, Any], ...] = field(default=(), repr=False, compare=False)
     terms: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    item_ids: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    dimension_names: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("scores", "terms"):
@@ -111,6 +126,90 @@ class Evaluation:
             known = ", ".join(self.scores)
             raise KeyError(f"no score {metric!r} in this evaluation; it has: {known}") from None
 
+    def __str__(self) -> str:
+        """All scores as a table for the screen."""
+        cells = {metric: cell(metric, score).split(" ± ") for metric, score in self.scores.items()}
+        rows = [("", "value", "Monte-Carlo error"), *((m, *c, "")[:3] for m, c in cells.items())]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            f"{metric:<{widths[0]}}  {value:>{widths[1]}}  {error:>{widths[2]}}".rstrip()
+            for metric, value, error in rows
+        ]
+        end = "Lower is better; coverage: closer to its level."
+        return "\n".join([f"{self.name}: {self.sizes}", "", *lines, "", end])
+
+    @property
+    def sizes(self) -> str:
+        """What was scored, in words."""
+        windows = f"{self.num_windows} window" + "s" * (self.num_windows != 1)
+        dimensions = f"{self.target_dim} dimension" + "s" * (self.target_dim != 1)
+        return (
+            f"{windows} of {self.prediction_length} steps, {dimensions}, {self.num_samples} samples"
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each metric, with its ``value`` and ``error`` (NaN where unknown)."""
+        rows = {metric: asdict(score) for metric, score in self.scores.items()}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
+
+    def by_dimension(self, metric: str = "crps") -> pd.Series:
+        """A score of each dimension on its own, ``[D]``, labelled by its name or number.
+
+        Parameters
+        ----------
+        metric
+            ``"crps"`` or ``"crps_q19"``, each over the dimension's mean absolute value: their mean
+            over dimensions is the score of all. NaN where a dimension is zero throughout.
+
+        Raises
+        ------
+        KeyError
+            A score that isn't kept for single dimensions.
+        ValueError
+            An evaluation that keeps no terms, as files of earlier versions.
+        """
+        self._check_kept(metric, PER_DIMENSION, "dimensions")
+        names = self.dimension_names or [str(dim) for dim in range(self.target_dim)]
+        index = pd.Index(names, name="dimension")
+        return pd.Series(dimension_scores(metric, self.terms), index=index, name=metric)
+
+    def by_item(self, metric: str = "crps_sum_q19") -> pd.Series:
+        """A score of the windows of each series, labelled by its ``item_id``.
+
+        Parameters
+        ----------
+        metric
+            Any score that is a sum over windows: all but the calibration errors.
+
+        Raises
+        ------
+        KeyError
+            A score that is no sum over windows.
+        ValueError
+            Series without ``item_id``, or an evaluation that keeps no terms.
+        """
+        self._check_kept(metric, [m for m in self.terms if m not in SCALES], "windows")
+        if not self.item_ids:
+            raise ValueError(
+                "it isn't known which series the windows belong to: give every entry an 'item_id' "
+                "and evaluate again"
+            )
+        items = pd.Index(dict.fromkeys(self.item_ids), name="item_id")
+        windows = np.array(items)[:, None] == np.array(self.item_ids)
+        found = resampled_score(metric, self.terms, windows.astype(float))
+        return pd.Series(found, index=items, name=metric)
+
+    def _check_kept(self, metric: str, known: Sequence[str], parts: str) -> None:
+        if not self.terms:
+            raise ValueError(
+                f"{self.name!r} has not kept what each window adds to its scores, as files of "
+                "earlier versions: evaluate again"
+            )
+        if metric not in known:
+            raise KeyError(
+                f"{metric!r} is not kept for single {parts}; there is: {', '.join(known)}"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, ready for JSON; NaN becomes None."""
         sizes = ("num_windows", "num_samples", "prediction_length", "target_dim")
@@ -124,6 +223,11 @@ class Evaluation:
                 for metric, score in self.scores.items()
             },
             **({"terms": {k: to_text(v) for k, v in self.terms.items()}} if self.terms else {}),
+            **{
+                name: list(getattr(self, name))
+                for name in ("item_ids", "dimension_names")
+                if getattr(self, name)
+            },
         }
 
     @classmethod
@@ -141,7 +245,8 @@ class Evaluation:
                 for metric, score in content["scores"].items()
             }
             terms = {k: from_text(text) for k, text in content.get("terms", {}).items()}
-            return cls(**{**content, "scores": scores, "terms": terms})
+            names = {k: tuple(content.get(k, ())) for k in ("item_ids", "dimension_names")}
+            return cls(**{**content, "scores": scores, "terms": terms, **names})
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
                 "this is not an evaluation as Evaluation.to_dict writes it: "
@@ -156,6 +261,14 @@ class Evaluation:
     def from_json(cls, source: str | Path) -> Evaluation:
         """Read what :meth:`to_json` wrote: JSON text, or a :class:`~pathlib.Path` to it."""
         return cls.from_dict(read_json(source))
+
+
+def cell(metric: str, score: Score) -> str:
+    """A score as it stands in tables; coverages in per cent."""
+    if not metric.startswith("coverage"):
+        return str(score)
+    text = f"{100 * score.value:.0f} %"
+    return f"{text} ± {100 * score.error:.0f}" if score.is_random else text
 
 
 def score_samples(

@@ -7,14 +7,13 @@ within each interval, multiplied by the ratio of the masses there (entropy pooli
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tsdiff.guidance.errors import GuidanceWarning
+from tsdiff.guidance.errors import warn_user
 from tsdiff.guidance.gaussian import log_interval
 from tsdiff.guidance.particles import normalised
 
@@ -59,12 +58,10 @@ class QuantilePotential:
         now = torch.zeros(len(self.masses)).to(values)
         now = now.scatter_add(0, cell, normalised(log_weights))
         if warn and bool((now <= 1e-12).any()):
-            warnings.warn(
+            warn_user(
                 f"quantiles {self.edges.tolist()} are not met: of {len(values)} samples, from "
                 f"{float(total.min()):g} to {float(total.max()):g}, none lies in some interval "
-                "between them. Ask for less, or take more particles",
-                GuidanceWarning,
-                stacklevel=2,
+                "between them. Ask for less, or take more particles"
             )
         ratios = (self.masses.to(values) / now.clamp_min(1e-300)).log()
         return log_weights + ratios[cell]

@@ -8,7 +8,6 @@ guided samples.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from tsdiff.decoders import AffineDecoder
 from tsdiff.guidance.conditions import Condition
-from tsdiff.guidance.errors import GuidanceError, GuidanceWarning
+from tsdiff.guidance.errors import GuidanceError, warn_user
 from tsdiff.guidance.particles import effective_size, resample
 from tsdiff.guidance.potentials import QuantilePotential
 from tsdiff.guidance.reading import Outlook
@@ -136,13 +135,11 @@ class Steering:
         different = len(self._ancestors[rows].unique())
         if different < self.num_samples / 4:
             times = self.num_particles // self.num_samples
-            warnings.warn(
+            warn_user(
                 f"of {self.num_samples} samples of series {self._item_id!r}, {different} differ "
                 "in their first steps: what is asked for is unlikely under the model, or depends "
                 f"on many steps at once. More particles, as in Guidance(..., particles={4 * times}"
-                "), give a better forecast",
-                GuidanceWarning,
-                stacklevel=2,
+                "), give a better forecast"
             )
         return rows
 

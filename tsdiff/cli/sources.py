@@ -112,7 +112,7 @@ def load_for(
     DataError
         Other dimensions than the model's.
     """
-    from tsdiff.estimators.prepare import align_dimensions
+    from tsdiff.estimators.layout import align_dimensions
 
     freq = table.pop("freq", None) or predictor.facts.freq
     source = load(data, screen, freq=freq, **table)

@@ -134,7 +134,7 @@ def _validate_target(entry: Mapping[str, Any], label: str) -> np.ndarray:
     if silent.size:
         raise DataError(
             f"{label}: dimension {silent[0]} of the target has no observation at all (every value "
-            "is missing); drop that dimension"
+            "is missing): give more history, in which it has some, or drop it before training"
         )
     return target
 

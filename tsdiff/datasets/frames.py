@@ -330,5 +330,6 @@ def _check_values(values: np.ndarray, wide: pd.DataFrame, label: str) -> None:
     silent = np.flatnonzero(np.isnan(values).all(axis=0))
     if silent.size:
         raise DataError(
-            f"column {wide.columns[silent[0]]!r} of {label} holds no value at all: drop it"
+            f"column {wide.columns[silent[0]]!r} of {label} holds no value at all: give more "
+            "history, in which it has some, or drop it before training"
         )

@@ -14,7 +14,7 @@ from gluonts.model.estimator import Estimator
 
 from tsdiff.datasets import DataError, DataWarning, as_entries, cut_before
 from tsdiff.decoders import Decoder
-from tsdiff.estimators import checks, prepare
+from tsdiff.estimators import checks, layout, prepare
 from tsdiff.estimators.calibration import calibrate
 from tsdiff.estimators.horizon import HorizonModel
 from tsdiff.estimators.horizon_events import HorizonEvents, LeadingModes, WhitenedSteps
@@ -267,13 +267,13 @@ class GenerativeEstimator(Estimator):
         Warns
         -----
         DataWarning
-            If there is no room for validation windows, some series have nothing before them, or
-            gaps leave hardly a whole horizon.
+            If there is no room for validation windows, some series have nothing before them, gaps
+            leave hardly a whole horizon, or there are covariates that no model reads.
         """
         checks.check_parameters(self)
-        entries = as_entries(data, self.freq)
-        names = prepare.names_of(entries[0])
-        entries = prepare.align_dimensions(entries, names)
+        entries = layout.without_unread(as_entries(data, self.freq))
+        names = layout.names_of(entries[0])
+        entries = layout.align_dimensions(entries, names)
         held_out, kept = self._divided(entries, validation_data, names)
         # Of the mean, every window has a unit of its own, and "none" is none.
         measured = self.decoding == "horizon" or self.scaling not in UNREFERRED
@@ -334,7 +334,7 @@ class GenerativeEstimator(Estimator):
         """
         checks.check_parameters(self)
         facts = model.facts
-        entries = prepare.align_dimensions(as_entries(data, facts.freq), facts.dimension_names)
+        entries = layout.align_dimensions(as_entries(data, facts.freq), facts.dimension_names)
         held_out, kept = self._divided(entries, validation_data, facts.dimension_names)
         checks.check_compatible(entries, facts)
         checks.check_compatible(held_out, facts, needed=self.prediction_length + 1)
@@ -360,7 +360,7 @@ class GenerativeEstimator(Estimator):
         if validation_data is None:
             held_out = prepare.hold_out(entries, horizon, self.num_validation_windows)
         else:
-            held_out = prepare.align_dimensions(as_entries(validation_data, self.freq), names)
+            held_out = layout.align_dimensions(as_entries(validation_data, self.freq), names)
         return held_out, cut_before(entries, held_out, horizon)
 
     def _session(

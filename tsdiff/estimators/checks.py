@@ -10,8 +10,8 @@ import numpy as np
 from tsdiff.datasets import DataError
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.decoders.likelihood import TRACES
+from tsdiff.estimators.layout import names_of
 from tsdiff.estimators.model import DataFacts
-from tsdiff.estimators.prepare import names_of
 from tsdiff.guidance import Guidance
 from tsdiff.guidance.conditions import check_together
 from tsdiff.guidance.reading import Outlook

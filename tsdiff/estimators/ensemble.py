@@ -21,7 +21,7 @@ from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import Predictor
 
 from tsdiff.datasets import as_entries
-from tsdiff.estimators import checks, prepare, saving
+from tsdiff.estimators import checks, layout, saving
 from tsdiff.estimators.base import GenerativeEstimator
 from tsdiff.estimators.predictor import GenerativePredictor, as_quantiles
 
@@ -141,7 +141,7 @@ class EnsembleEstimator(Estimator):
         members = self.make_members()
         # Once for all members: what is handed over may be an iterator.
         freq = self.estimator.freq
-        given = as_entries(data, freq)
+        given = layout.without_unread(as_entries(data, freq))
         unseen = None if validation_data is None else as_entries(validation_data, freq)
         predictors = []
         for number, member in enumerate(members):
@@ -264,7 +264,7 @@ class EnsemblePredictor(Predictor):
         given = as_entries(dataset, self.facts.freq)
         if quantiles is not None:
             checks.check_quantiles(quantiles)
-            given = prepare.align_dimensions(given, self.facts.dimension_names)
+            given = layout.align_dimensions(given, self.facts.dimension_names)
         shares = [num_samples // count + (k < num_samples % count) for k in range(count)]
         drawn = [
             member.predict(given, share, seed=_seed_of(seed, number), **options)

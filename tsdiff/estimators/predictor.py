@@ -19,7 +19,7 @@ from gluonts.model.predictor import Predictor, RepresentablePredictor
 from tsdiff.datasets import DataError, as_entries, to_frame, truncate
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.timegrid import as_in_index
-from tsdiff.estimators import checks, prepare, saving
+from tsdiff.estimators import checks, layout, saving
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.estimators.preferring import Cost, PreferenceOptions, prefer
 from tsdiff.guidance import Guidance, as_guidance
@@ -171,7 +171,7 @@ class GenerativePredictor(RepresentablePredictor):
         if quantiles is not None:
             checks.check_quantiles(quantiles)
         given = as_entries(dataset, self.facts.freq)
-        entries = prepare.align_dimensions(given, self.facts.dimension_names)
+        entries = layout.align_dimensions(given, self.facts.dimension_names)
         checks.check_compatible(entries, self.facts, future=self.prediction_length)
         sampler = {"solver": solver, "num_steps": num_steps, "grid": grid, "precision": precision}
         guidance = as_guidance(guidance)
@@ -335,7 +335,7 @@ class GenerativePredictor(RepresentablePredictor):
         checks.check_likelihood(method, options)
         checks.positive_integer("batch_size", batch_size)
         given = as_entries(dataset, self.facts.freq)
-        entries = prepare.align_dimensions(given, self.facts.dimension_names)
+        entries = layout.align_dimensions(given, self.facts.dimension_names)
         checks.check_compatible(entries, self.facts, needed=self.prediction_length + 1)
         self.model.to(device)
         length = self.model.history_length + self.prediction_length
@@ -366,7 +366,7 @@ class GenerativePredictor(RepresentablePredictor):
 
     def _in_order_of(self, entry: dict[str, Any], forecast: SampleForecast) -> SampleForecast:
         """A forecast whose dimensions stand as the entry's do, to be compared with it."""
-        mine, theirs = self.facts.dimension_names, prepare.names_of(entry)
+        mine, theirs = self.facts.dimension_names, layout.names_of(entry)
         if theirs != mine and set(theirs) == set(mine):
             forecast.samples = forecast.samples[..., [mine.index(name) for name in theirs]]
         return forecast

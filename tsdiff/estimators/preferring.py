@@ -14,7 +14,7 @@ from tqdm import trange
 from tsdiff.datasets import DataError, as_entries
 from tsdiff.decoders import AffineDecoder, Decoder
 from tsdiff.decoders.few_step import FewStepDecoder
-from tsdiff.estimators import checks, prepare
+from tsdiff.estimators import checks, layout
 from tsdiff.estimators.model import ForecastModel
 from tsdiff.guidance.preferences import Futures, preference_loss
 from tsdiff.random import seeded
@@ -70,7 +70,7 @@ def prefer(
     _check_decoder(model.decoder)
     model = deepcopy(model).cpu()
     horizon = model.facts.prediction_length
-    entries = prepare.align_dimensions(
+    entries = layout.align_dimensions(
         as_entries(data, model.facts.freq), model.facts.dimension_names
     )
     checks.check_compatible(entries, model.facts, needed=horizon + 1)

@@ -15,6 +15,7 @@ from tsdiff.datasets import DataError, rolling_windows
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.windows import first_step
 from tsdiff.estimators.horizon import HorizonModel
+from tsdiff.estimators.layout import names_of
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.random import seeded
 from tsdiff.transforms import (
@@ -64,45 +65,6 @@ class ValidationSet:
     full: Window
     truth: Tensor
     observed: Tensor
-
-
-def align_dimensions(entries: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Entries with their dimensions in the order of ``names``.
-
-    Entries that name no dimensions, or were trained on without names, are taken as they are.
-
-    Raises
-    ------
-    DataError
-        If an entry names other dimensions.
-    """
-    return [_align(entry, names) for entry in entries]
-
-
-def _align(entry: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    theirs = names_of(entry)
-    if theirs == names or len(theirs) != len(names):
-        return entry  # a wrong number is refused with the other checks
-    if set(theirs) != set(names):
-        if default_names(len(names)) in (names, theirs):
-            return entry
-        raise DataError(
-            f"the data have the dimensions {', '.join(theirs)}, and the model was trained on "
-            f"{', '.join(names)}: rename or select the columns"
-        )
-    order = [theirs.index(name) for name in names]
-    return entry | {"target": entry["target"][order], "dimension_names": list(names)}
-
-
-def names_of(entry: dict[str, Any]) -> tuple[str, ...]:
-    """Names of an entry's dimensions, made up where it has none."""
-    names = entry.get("dimension_names") or default_names(entry["target"].shape[0])
-    return tuple(str(name) for name in names)
-
-
-def default_names(count: int) -> tuple[str, ...]:
-    """Names of dimensions that came without."""
-    return tuple(str(i) for i in range(count))
 
 
 def gather_facts(

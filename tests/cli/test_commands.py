@@ -156,6 +156,16 @@ def test_forecast_writes_what_the_predictor_forecasts(
     assert list(written["dimension"].unique()) == ["north", "south"]
 
 
+def test_forecast_continues_the_times_of_the_file(model: Path, table: Path, tmp_path: Path) -> None:
+    """Days at six in the morning go on at six, so that actuals can be joined."""
+    frame = pd.read_csv(table, index_col=0, parse_dates=True)
+    frame.set_axis(frame.index + pd.Timedelta(hours=6)).to_csv(tmp_path / "six.csv")
+    result = call("-q", "forecast", model, tmp_path / "six.csv", "--output", "-")
+    assert result.exit_code == 0, result.output
+    times = pd.read_csv(io.StringIO(result.stdout))["time"]
+    assert times.iloc[0] == "2024-07-19 06:00:00"
+
+
 def test_forecast_prints_the_table_where_the_file_is_a_dash(model: Path, table: Path) -> None:
     result = call("--quiet", "forecast", model, table, "--output", "-", "--num-samples", "5")
     lines = result.stdout.strip().splitlines()

@@ -25,7 +25,8 @@ import pandas as pd
 
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.entries import DataEntry, DataError, validate_entries
-from tsdiff.datasets.timegrid import to_regular_periods, to_times
+from tsdiff.datasets.stamps import Stamps, find_stamps
+from tsdiff.datasets.timegrid import to_regular_periods
 
 if TYPE_CHECKING:
     from gluonts.model.forecast import Forecast
@@ -66,7 +67,9 @@ def from_frame(
     Returns
     -------
     list of dict
-        Entries with ``target`` ``[D, time]``, ``start``, ``item_id`` and ``dimension_names``.
+        Entries with ``target`` ``[D, time]``, ``start``, ``item_id``, ``dimension_names`` and
+        ``stamps``: where in its step a time stands, for :func:`to_frame` and
+        :func:`entry_to_frame`.
 
     Raises
     ------
@@ -180,14 +183,16 @@ def to_frame(
     quantiles
         Levels between 0 and 1.
     dimension_names
-        Names of the ``D`` dimensions, ``"0"``, ``"1"``, ... by default.
+        Names of the ``D`` dimensions; those that the forecasts carry by default, or else ``"0"``,
+        ``"1"``, ...
 
     Returns
     -------
     DataFrame
         Columns ``item_id, time, dimension, mean`` and one per quantile, named ``"0.1"`` and so on;
-        one row per forecast, step and dimension. ``time`` is the beginning of the step, or
-        the day that names a week.
+        one row per forecast, step and dimension. ``time`` continues the times of the frame
+        that was forecast; of other entries it is the beginning of the step, or the day that names
+        a week.
 
     Raises
     ------
@@ -202,12 +207,12 @@ def to_frame(
     for position, forecast in enumerate(several):
         mean = _as_matrix(forecast.mean)
         length, num_dims = mean.shape
-        names = [str(dim) for dim in range(num_dims)]
-        if dimension_names is not None:
-            names = [str(name) for name in dimension_names]
+        info = getattr(forecast, "info", None) or {}
+        given = info.get("dimension_names") if dimension_names is None else dimension_names
+        names = [str(name) for name in (range(num_dims) if given is None else given)]
         if len(names) != num_dims:
             raise ValueError(f"{len(names)} dimension names for a forecast of {num_dims}")
-        times = to_times(pd.period_range(forecast.start_date, periods=length))
+        times = _times(forecast.start_date, length, info.get("stamps"))
         item_id = position if forecast.item_id is None else forecast.item_id
         columns = {
             "item_id": str(item_id),
@@ -229,13 +234,23 @@ def to_frame(
 def entry_to_frame(entry: DataEntry) -> pd.DataFrame:
     """The wide frame of an entry: times as index, one column per dimension.
 
-    Times stand for the beginning of a step, or for a week by the day that names it.
+    Times are those of the frame that the entry was made of; of other entries the beginnings of
+    steps, or the day that names a week.
     ``from_frame(entry_to_frame(entry), freq=entry["start"].freqstr)`` gives the entry back.
     """
     target = _as_matrix(np.asarray(entry["target"]).T)
     names = entry.get("dimension_names") or [str(dim) for dim in range(target.shape[1])]
-    times = to_times(pd.period_range(entry["start"], periods=len(target)))
+    times = _times(entry["start"], len(target), entry.get("stamps"))
     return pd.DataFrame(target, index=times.rename("time"), columns=list(names))
+
+
+def forecast_info(entry: DataEntry) -> dict[str, Any]:
+    """What goes with the forecasts of an entry: names of its dimensions, and how it is stamped."""
+    return {key: entry[key] for key in ("dimension_names", "stamps") if entry.get(key) is not None}
+
+
+def _times(start: pd.Period, count: int, stamps: Stamps | None) -> pd.DatetimeIndex:
+    return (stamps or Stamps()).of(pd.period_range(start, periods=count))
 
 
 def _as_matrix(values: np.ndarray) -> np.ndarray:
@@ -305,7 +320,7 @@ def _entry(
 ) -> DataEntry:
     if not wide.shape[1]:
         raise DataError(f"{label} has times but no column of values")
-    periods = to_regular_periods(wide.index, freq, label, fill_gaps=fill_gaps)
+    times, periods = to_regular_periods(wide.index, freq, label, fill_gaps=fill_gaps)
     _check_numeric(wide, label)
     values = wide.to_numpy(dtype=np.float64, na_value=np.nan)
     _check_values(values, wide, label)
@@ -317,6 +332,7 @@ def _entry(
         "start": periods[0],
         "item_id": item_id,
         "dimension_names": [str(name) for name in wide.columns],
+        "stamps": find_stamps(times, periods),
     }
 
 

@@ -20,10 +20,10 @@ from gluonts.model.estimator import Estimator
 from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import Predictor
 
-from tsdiff.datasets import as_entries
+from tsdiff.datasets import as_entries, to_frame
 from tsdiff.estimators import checks, layout, saving
 from tsdiff.estimators.base import GenerativeEstimator
-from tsdiff.estimators.predictor import GenerativePredictor, as_quantiles
+from tsdiff.estimators.predictor import GenerativePredictor
 
 _NESTED = "estimator__"
 
@@ -273,7 +273,7 @@ class EnsemblePredictor(Predictor):
         forecasts = map(_pooled, zip(*drawn, strict=True))
         if quantiles is None:
             return forecasts
-        return as_quantiles(forecasts, dataset, quantiles, self.facts)
+        return to_frame(forecasts, quantiles)
 
     def log_prob(self, dataset: Any, **options: Any) -> np.ndarray:
         r"""Log-density of each window's steps under the mixture, given what precedes.
@@ -401,7 +401,7 @@ def load(path: str | Path) -> GenerativePredictor | EnsemblePredictor:
 def _pooled(forecasts: tuple[SampleForecast, ...]) -> SampleForecast:
     first = forecasts[0]
     samples = np.concatenate([forecast.samples for forecast in forecasts])
-    return SampleForecast(samples, first.start_date, item_id=first.item_id)
+    return SampleForecast(samples, first.start_date, item_id=first.item_id, info=first.info)
 
 
 def _forecast_of(member: GenerativePredictor) -> tuple[int, str, tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
 from itertools import groupby, islice
@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import Predictor, RepresentablePredictor
 
 from tsdiff.datasets import DataError, as_entries, to_frame, truncate
 from tsdiff.datasets.businessdays import business_day_periods
-from tsdiff.datasets.timegrid import as_in_index
+from tsdiff.datasets.frames import forecast_info
 from tsdiff.estimators import checks, layout, saving
-from tsdiff.estimators.model import DataFacts, ForecastModel
+from tsdiff.estimators.model import ForecastModel
 from tsdiff.estimators.preferring import Cost, PreferenceOptions, prefer
 from tsdiff.guidance import Guidance, as_guidance
 from tsdiff.guidance.sampler import check_steerable
@@ -118,8 +117,8 @@ class GenerativePredictor(RepresentablePredictor):
             Samples per series.
         quantiles
             Levels in (0, 1). If given, the result is a DataFrame with one row per series, time
-            and dimension, and columns for the mean and each quantile; times continue a
-            DataFrame's own index.
+            and dimension, and columns for the mean and each quantile; times continue those of
+            a DataFrame, also where entries were made of it.
         solver, num_steps, grid
             How samples are drawn; any solver that the decoder's process allows, whatever it
             was trained with. None takes the estimator's.
@@ -145,7 +144,8 @@ class GenerativePredictor(RepresentablePredictor):
         -------
         Iterator of SampleForecast, or DataFrame
             Samples are ``[num_samples, prediction_length, D]``, their dimensions in the order
-            of the series they continue; a DataFrame's in the order that was trained on.
+            of the series they continue; a DataFrame's in the order that was trained on. ``info``
+            has their names as ``dimension_names``.
 
         Raises
         ------
@@ -184,7 +184,7 @@ class GenerativePredictor(RepresentablePredictor):
         forecasts = self._forecasts(entries, plan, num_samples, sampler, seed, batch_size, device)
         if quantiles is None:
             return map(self._in_order_of, given, forecasts)
-        return as_quantiles(forecasts, dataset, quantiles, self.facts)
+        return to_frame(forecasts, quantiles)
 
     def _forecasts(
         self,
@@ -263,10 +263,11 @@ class GenerativePredictor(RepresentablePredictor):
                 "too few steps. Try more steps, another solver, or train again with a lower "
                 "learning_rate"
             )
-        for one, mine in zip(series, samples, strict=True):
+        for (_, entry, _), one, mine in zip(batch, series, samples, strict=True):
             with business_day_periods():
                 start = one.start + len(one) + silence
-            yield SampleForecast(mine, start, item_id=one.item_id)
+            info = {"dimension_names": list(self.facts.dimension_names)} | forecast_info(entry)
+            yield SampleForecast(mine, start, item_id=one.item_id, info=info)
 
     def _conditions(self, guidance: Guidance | None, entry: dict[str, Any]) -> SteeringMaker | None:
         """What makes the steering of one series' samples; None if nothing is known of it."""
@@ -369,6 +370,7 @@ class GenerativePredictor(RepresentablePredictor):
         mine, theirs = self.facts.dimension_names, layout.names_of(entry)
         if theirs != mine and set(theirs) == set(mine):
             forecast.samples = forecast.samples[..., [mine.index(name) for name in theirs]]
+            forecast.info = (forecast.info or {}) | {"dimension_names": list(theirs)}
         return forecast
 
     def distill(
@@ -493,19 +495,6 @@ class GenerativePredictor(RepresentablePredictor):
         )
 
     __hash__ = None  # type: ignore[assignment]
-
-
-def as_quantiles(
-    forecasts: Iterable[SampleForecast], dataset: Any, quantiles: Sequence[float], facts: DataFacts
-) -> pd.DataFrame:
-    """Mean and quantiles of every time and dimension; times continue a DataFrame's own index."""
-    table = to_frame(
-        list(forecasts), quantiles=list(quantiles), dimension_names=facts.dimension_names
-    )
-    if isinstance(dataset, (pd.DataFrame, pd.Series)):
-        times = pd.Series(table["time"])
-        table["time"] = as_in_index(times, dataset.index, facts.prediction_length, facts.freq)
-    return table
 
 
 def _split_silence(entry: dict[str, Any]) -> tuple[dict[str, Any], int]:

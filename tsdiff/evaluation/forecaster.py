@@ -15,6 +15,7 @@ from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import RepresentablePredictor
 
 from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.datasets.frames import forecast_info
 from tsdiff.datasets.windows import split_window
 
 __all__ = ["Baseline", "GaussianBaseline"]
@@ -96,6 +97,7 @@ class Baseline(RepresentablePredictor):
                 samples=paths[..., 0] if target.ndim == 1 else paths,
                 start_date=start_date,
                 item_id=entry.get("item_id"),
+                info=forecast_info(dict(entry)),
             )
 
     def _check_history(self, history: np.ndarray, position: int) -> None:

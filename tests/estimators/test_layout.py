@@ -5,13 +5,16 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import tsdiff
-from tests.estimators.small import SMALL, entry, frame, random_walk
+from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
 from tsdiff.datasets import DataError, DataWarning
 
 FlowMatching = tsdiff.FlowMatchingEstimator
+# With no windows to say otherwise, what was learned is kept, and covariates have their say.
+LEARNED = SMALL | {"num_validation_windows": 0}
 QUICK = SMALL | {"max_epochs": 1, "num_batches_per_epoch": 1}
 
 
@@ -70,3 +73,142 @@ def test_covariates_that_no_model_reads_are_told_of_once(members):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataWarning)
         estimator.fit([entry(target)], progress=False)
+
+
+def planned(future=4):
+    """Three series, and a plan of two columns that goes on after them."""
+    df = frame(random_walk(160 + future))
+    df.iloc[160:] = np.nan
+    rng = np.random.default_rng(5)
+    return df.assign(promo=rng.integers(0, 2, len(df)), price=rng.random(len(df)))
+
+
+KNOWN = {"known_columns": ["promo", "price"]}
+
+
+@pytest.fixture(scope="module")
+def informed():
+    return FlowMatching(**LEARNED).fit(planned(), progress=False, **KNOWN)
+
+
+def by_hand():
+    df = planned()
+    ahead = df[["promo", "price"]].to_numpy(dtype=float).T
+    return entry(df[["x0", "x1", "x2"]].to_numpy().T[:, :160], feat_dynamic_real=ahead)
+
+
+def test_known_columns_are_what_entries_carry(informed):
+    """A frame says the same as an entry made by hand, to the last bit."""
+    assert informed.facts.dimension_names == ("x0", "x1", "x2")
+    assert informed.facts.known_columns == ("promo", "price")
+    usual = FlowMatching(**LEARNED).fit([by_hand()], progress=False)
+    expected = samples_of(usual, [by_hand()])
+    for data in (planned(), tsdiff.from_frame(planned(), **KNOWN), [by_hand()]):
+        np.testing.assert_array_equal(samples_of(informed, data), expected)
+    table = informed.predict(planned(), quantiles=[0.5])
+    assert table["time"].min() == planned().index[160]
+    other = samples_of(informed, planned().assign(price=lambda df: 1.0 - df["price"]))
+    assert not np.array_equal(other, expected)
+
+
+def test_known_columns_are_remembered_by_name(informed, tmp_path):
+    informed.save(tmp_path)
+    loaded = tsdiff.load(tmp_path)
+    expected = samples_of(informed, planned())
+    for columns in (["price", "x2", "x0", "promo", "x1"], ["promo", "price", "x0", "x1", "x2"]):
+        data = planned()[columns]
+        (forecast,) = loaded.predict(data, 7, seed=3)
+        order = [forecast.info["dimension_names"].index(name) for name in ("x0", "x1", "x2")]
+        np.testing.assert_array_equal(forecast.samples[..., order], expected[0])
+    swapped = tsdiff.from_frame(planned(), known_columns=["price", "promo"])
+    np.testing.assert_array_equal(samples_of(loaded, swapped), expected)
+
+
+def test_a_model_of_entries_reads_a_frame_whose_known_columns_are_named(informed):
+    unnamed = FlowMatching(**LEARNED).fit([by_hand()], progress=False)
+    with pytest.raises(DataError, match=r"0 rows of feat_dynamic_real.*known_columns=\[\.\.\.\]"):
+        unnamed.predict(planned()[["x0", "x1", "x2"]])
+    named = tsdiff.from_frame(planned(), **KNOWN)
+    np.testing.assert_array_equal(samples_of(unnamed, named), samples_of(informed, planned()))
+
+
+def test_what_is_known_must_reach_to_the_end_of_the_forecast(informed):
+    with pytest.raises(
+        DataError,
+        match=r"promo, price of series '0' ends after 3 of the 4 steps to forecast, at 2020-06-11, "
+        r"and must be known until 2020-06-12\. In a frame these are rows",
+    ):
+        informed.predict(planned(future=3))
+    with pytest.raises(DataError, match=r"after 0 of the 4 steps to forecast, at 2020-06-08"):
+        informed.predict(planned(future=0))
+
+
+def test_known_columns_that_lack_are_named(informed):
+    with pytest.raises(DataError, match="the data lack price, known in advance when"):
+        informed.predict(planned().drop(columns="price"))
+    other = tsdiff.from_frame(
+        planned().rename(columns={"price": "cost"}), known_columns=["promo", "cost"]
+    )
+    with pytest.raises(DataError, match=r"lack price and have cost.*known_columns must be the 2"):
+        informed.predict(other)
+    with pytest.raises(TypeError, match="known_columns names columns of a DataFrame"):
+        FlowMatching(**LEARNED).fit([by_hand()], known_columns="promo")
+
+
+def test_scores_know_what_the_model_knows(informed):
+    expected = tsdiff.evaluate(informed, tsdiff.from_frame(planned(), **KNOWN))
+    assert tsdiff.evaluate(informed, planned())["crps"].value == expected["crps"].value
+    windows = {"num_windows": 2, "num_samples": 8}
+    both = [
+        tsdiff.backtest(FlowMatching(**QUICK), planned(), **KNOWN, **windows),
+        tsdiff.backtest(FlowMatching(**QUICK), tsdiff.from_frame(planned(), **KNOWN), **windows),
+    ]
+    assert both[0]["crps"].value == both[1]["crps"].value
+    walk = tsdiff.baselines("D", 4)["random walk"]
+    assert tsdiff.evaluate(walk, planned(), **KNOWN)["crps"].value > 0.0
+    assert np.isfinite(informed.log_prob(planned())).all()
+
+
+def test_validation_data_have_the_same_known_columns():
+    df = planned()
+    fitted = FlowMatching(**QUICK).fit(df.iloc[:150], df, progress=False, **KNOWN)
+    assert len(fitted.history) == 2
+    with pytest.raises(DataError, match="lack promo, price, known in advance"):
+        FlowMatching(**QUICK).fit(df.iloc[:150], df[["x0", "x1", "x2"]], **KNOWN)
+
+
+def test_ensembles_know_them_too(informed):
+    both = tsdiff.EnsembleEstimator(FlowMatching(**LEARNED), 2).fit(
+        planned(), progress=False, **KNOWN
+    )
+    expected = informed.predict(planned(), 5, quantiles=[0.5], seed=3)
+    found = both.predict(planned(), 10, quantiles=[0.5], seed=3)
+    assert list(found["time"]) == list(expected["time"])
+    assert both.facts.known_columns == ("promo", "price")
+
+
+def shops(*kinds):
+    parts = [frame(random_walk(seed=i)).assign(shop=i, kind=k) for i, k in enumerate(kinds)]
+    return tsdiff.from_frame(pd.concat(parts), item_column="shop", static_columns="kind")
+
+
+def test_categories_may_be_names(tmp_path):
+    """Numbered by name, not by place: other shops of the same kinds are told as they were."""
+    fitted = FlowMatching(**LEARNED).fit(shops("market", "kiosk", "mill"), progress=False)
+    assert fitted.facts.categories == (("kiosk", "market", "mill"),)
+    fitted.save(tmp_path)
+    fitted = tsdiff.load(tmp_path)
+    numbered = [
+        one | {"feat_static_cat": [number]}
+        for one, number in zip(shops("market", "kiosk", "mill"), (1, 0, 2), strict=True)
+    ]
+    plain = FlowMatching(**LEARNED).fit(numbered, progress=False)
+    (alone,) = fitted.predict(shops("mill"), 7, seed=3)
+    (expected,) = plain.predict([numbered[2] | {"target": shops("mill")[0]["target"]}], 7, seed=3)
+    np.testing.assert_array_equal(alone.samples, expected.samples)
+    with pytest.raises(DataError, match="is 'fair', and training saw kiosk, market, mill"):
+        fitted.predict(shops("fair"))
+    with pytest.raises(DataError, match="is 'mill', and training saw numbers"):
+        plain.predict(shops("mill"))
+    with pytest.raises(DataError, match=r"0 rows of feat_static_cat.*static_columns=\[\.\.\.\]"):
+        fitted.predict(frame(random_walk()))

@@ -24,6 +24,15 @@ import numpy as np
 import pandas as pd
 
 from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.datasets.columns import (
+    Names,
+    as_list,
+    check_numeric,
+    check_roles,
+    known_fields,
+    once_per_time,
+    static_fields,
+)
 from tsdiff.datasets.entries import DataEntry, DataError, validate_entries
 from tsdiff.datasets.stamps import Stamps, find_stamps
 from tsdiff.datasets.timegrid import to_regular_periods
@@ -40,7 +49,9 @@ def from_frame(
     time_column: str | None = None,
     item_column: str | None = None,
     dimension_column: str | None = None,
-    target_column: str | Sequence[str] | None = None,
+    target_column: Names = None,
+    known_columns: Names = None,
+    static_columns: Names = None,
     fill_gaps: bool = False,
 ) -> list[DataEntry]:
     """Turn a DataFrame into entries.
@@ -61,6 +72,13 @@ def from_frame(
         Column that names the dimension; ``target_column`` then holds the values.
     target_column
         Column or columns of values; all remaining ones where omitted.
+    known_columns
+        Column or columns that are known in advance, such as prices or holidays: they are not
+        forecast, but help to. Their future stands in rows after the last value, which are empty
+        in all columns of values; these rows are no part of the history.
+    static_columns
+        Column or columns that say the same in all rows of a series: numbers, or anything else as
+        categories.
     fill_gaps
         Insert the times that lack as rows of missing values, rather than refuse them.
 
@@ -69,30 +87,49 @@ def from_frame(
     list of dict
         Entries with ``target`` ``[D, time]``, ``start``, ``item_id``, ``dimension_names`` and
         ``stamps``: where in its step a time stands, for :func:`to_frame` and
-        :func:`entry_to_frame`.
+        :func:`entry_to_frame`. Known columns are ``feat_dynamic_real`` ``[F, time + future]``,
+        with their names in ``known_columns``; static ones ``feat_static_real`` and
+        ``feat_static_cat``.
 
     Raises
     ------
     DataError
         Unsorted, duplicated, lacking or zone-aware times, a frequency that cannot be inferred,
-        values that are infinite or not numbers, nothing in the frame. The message says which and
-        how to mend it.
+        values that are infinite or not numbers, nothing in the frame, a column that isn't there
+        or is given twice, known columns with gaps, static ones that change. The message says which
+        and how to mend it.
 
     Examples
     --------
     >>> import pandas as pd
     >>> times = pd.date_range("2024-01-01", periods=4, freq="D")
-    >>> df = pd.DataFrame({"north": [1, 2, 3, 4], "south": [5, 6, 7, 8]}, index=times)
+    >>> df = pd.DataFrame({"north": [1.0, 2, 3, 4], "south": [5.0, 6, 7, 8]}, index=times)
     >>> entry, = from_frame(df)
     >>> entry["target"].shape, entry["start"].freqstr, entry["dimension_names"]
     ((2, 4), 'D', ['north', 'south'])
+
+    Of the last day, only the plan is known:
+
+    >>> df.iloc[-1] = float("nan")
+    >>> entry, = from_frame(df.assign(holiday=[0, 0, 1, 0]), known_columns="holiday")
+    >>> entry["target"].shape, entry["feat_dynamic_real"].shape
+    ((2, 3), (1, 4))
     """
     df = df.to_frame() if isinstance(df, pd.Series) else df
     if not isinstance(df, pd.DataFrame):
         raise TypeError(f"expected a pandas DataFrame, got {type(df).__name__}")
     if df.empty:
         raise DataError(f"the DataFrame is empty, shape {df.shape}")
-    _require_columns(df, time_column, item_column, dimension_column, target_column)
+    check_roles(
+        df,
+        time_column=time_column,
+        item_column=item_column,
+        dimension_column=dimension_column,
+        target_column=target_column,
+        known_columns=known_columns,
+        static_columns=static_columns,
+    )
+    known, static = as_list(known_columns), as_list(static_columns)
     if time_column is not None:
         df = df.set_index(time_column)
     if item_column is None:
@@ -103,12 +140,15 @@ def from_frame(
     entries = []
     for item_id, frame in items:
         label = "the DataFrame" if item_column is None else f"item {item_id!r}"
-        wide = _to_wide(frame, dimension_column, target_column, label)
-        entries.append(_entry(wide, item_id, freq, fill_gaps, label))
+        values = frame.drop(columns=[*known, *static])
+        wide = _to_wide(values, dimension_column, target_column, label)
+        ahead = frame[known] if dimension_column is None else once_per_time(frame[known], label)
+        entry = _entry(wide, ahead, item_id, freq, fill_gaps, label)
+        entries.append(entry | static_fields(frame[static], label))
     return validate_entries(entries)
 
 
-def as_entries(data: Any, freq: str | None = None) -> list[DataEntry]:
+def as_entries(data: Any, freq: str | None = None, known_columns: Names = None) -> list[DataEntry]:
     """Validated entries of whatever holds series: a DataFrame, a Series or a GluonTS data set.
 
     Raises
@@ -116,16 +156,19 @@ def as_entries(data: Any, freq: str | None = None) -> list[DataEntry]:
     DataError
         The data can't be used as they are.
     TypeError
-        The data are none of these.
+        The data are none of these, or ``known_columns`` are given of what has no columns.
     """
-    if isinstance(data, pd.DataFrame):
-        return from_frame(data, freq=freq)
-    if isinstance(data, pd.Series):
-        return from_frame(data.to_frame(), freq=freq)
+    if isinstance(data, (pd.DataFrame, pd.Series)):
+        return from_frame(data, freq=freq, known_columns=known_columns)
     if isinstance(data, (str, os.PathLike, np.ndarray)):
         raise TypeError(
             f"expected a DataFrame or a list of entries, got a {type(data).__name__}: use "
             "tsdiff.read_series(path) for a file, pandas.DataFrame(array, index=times) for an array"
+        )
+    if known_columns is not None:
+        raise TypeError(
+            "known_columns names columns of a DataFrame, and the data are entries, which carry "
+            "feat_dynamic_real: leave it out, or give it to tsdiff.from_frame"
         )
     return validate_entries(data)
 
@@ -258,29 +301,13 @@ def _as_matrix(values: np.ndarray) -> np.ndarray:
     return values[:, np.newaxis] if values.ndim == 1 else values
 
 
-def _require_columns(df: pd.DataFrame, *wanted: str | Sequence[str] | None) -> None:
-    duplicated = df.columns[df.columns.duplicated()]
-    if len(duplicated):
-        raise DataError(f"two columns are called {duplicated[0]!r}: rename one")
-    for names in wanted:
-        for name in _as_list(names):
-            if name not in df.columns:
-                raise DataError(f"no column {name!r}; the columns are {list(df.columns)}")
-
-
-def _as_list(names: str | Sequence[str] | None) -> list[str]:
-    if names is None:
-        return []
-    return list(names) if isinstance(names, (list, tuple, pd.Index)) else [names]
-
-
 def _to_wide(
     frame: pd.DataFrame,
     dimension_column: str | None,
-    target_column: str | Sequence[str] | None,
+    target_column: Names,
     label: str,
 ) -> pd.DataFrame:
-    targets = _as_list(target_column)
+    targets = as_list(target_column)
     if dimension_column is None:
         return frame[targets] if targets else frame
     values = targets or [name for name in frame.columns if name != dimension_column]
@@ -294,46 +321,39 @@ def _to_wide(
     if len(twice):
         time, dimension = twice[0]
         raise DataError(f"{label} has two values of dimension {dimension!r} at {time}: keep one")
-    _check_numeric(frame[values], label)
+    check_numeric(frame[values], label)
     wide = frame[values[0]].set_axis(keys).unstack()  # noqa: PD010 (a pivot of one value per cell)
     order = frame[dimension_column].unique()
     return wide[list(order)]
 
 
-def _check_numeric(frame: pd.DataFrame, label: str) -> None:
-    for name, column in frame.items():
-        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
-            continue
-        if column.isna().all():  # an empty column comes as objects: reported as all missing later
-            continue
-        as_numbers = pd.to_numeric(column, errors="coerce")
-        bad = column[as_numbers.isna() & column.notna()]
-        example = f"first such value {bad.iloc[0]!r} at {bad.index[0]}; " if len(bad) else ""
-        raise DataError(
-            f"column {name!r} of {label} is not numeric (dtype {column.dtype}); {example}drop the "
-            "column, or convert it with pd.to_numeric(..., errors='coerce')"
-        )
-
-
 def _entry(
-    wide: pd.DataFrame, item_id: str, freq: str | None, fill_gaps: bool, label: str
+    wide: pd.DataFrame,
+    known: pd.DataFrame,
+    item_id: str,
+    freq: str | None,
+    fill_gaps: bool,
+    label: str,
 ) -> DataEntry:
     if not wide.shape[1]:
         raise DataError(f"{label} has times but no column of values")
     times, periods = to_regular_periods(wide.index, freq, label, fill_gaps=fill_gaps)
-    _check_numeric(wide, label)
+    check_numeric(wide, label)
     values = wide.to_numpy(dtype=np.float64, na_value=np.nan)
     _check_values(values, wide, label)
     steps = (periods.asi8 - periods.asi8[0]) // periods.freq.n
     target = np.full((wide.shape[1], steps[-1] + 1), np.nan)
     target[:, steps] = values.T
-    return {
+    entry: DataEntry = {
         "target": target,
         "start": periods[0],
         "item_id": item_id,
         "dimension_names": [str(name) for name in wide.columns],
         "stamps": find_stamps(times, periods),
     }
+    return (
+        entry | known_fields(target, known, steps, periods, label) if len(known.columns) else entry
+    )
 
 
 def _check_values(values: np.ndarray, wide: pd.DataFrame, label: str) -> None:

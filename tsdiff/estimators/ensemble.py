@@ -23,6 +23,7 @@ from gluonts.model.predictor import Predictor
 from tsdiff.datasets import as_entries, to_frame
 from tsdiff.estimators import checks, layout, saving
 from tsdiff.estimators.base import GenerativeEstimator
+from tsdiff.estimators.layout import Layout
 from tsdiff.estimators.predictor import GenerativePredictor
 
 _NESTED = "estimator__"
@@ -120,6 +121,7 @@ class EnsembleEstimator(Estimator):
         data: Any,
         validation_data: Any = None,
         *,
+        known_columns: str | Sequence[str] | None = None,
         checkpoint_dir: str | Path | None = None,
         progress: bool = True,
     ) -> EnsemblePredictor:
@@ -127,7 +129,7 @@ class EnsembleEstimator(Estimator):
 
         Parameters
         ----------
-        data, validation_data, progress
+        data, validation_data, known_columns, progress
             As for :meth:`GenerativeEstimator.fit`.
         checkpoint_dir
             Folder for checkpoints, one folder in it for each member: an interrupted run is
@@ -141,8 +143,10 @@ class EnsembleEstimator(Estimator):
         members = self.make_members()
         # Once for all members: what is handed over may be an iterator.
         freq = self.estimator.freq
-        given = layout.without_unread(as_entries(data, freq))
-        unseen = None if validation_data is None else as_entries(validation_data, freq)
+        given = layout.without_unread(as_entries(data, freq, known_columns))
+        found, unseen = Layout.of(given), None
+        if validation_data is not None:
+            unseen = layout.read(validation_data, found, freq)
         predictors = []
         for number, member in enumerate(members):
             folder = None if checkpoint_dir is None else _member(Path(checkpoint_dir), number)
@@ -261,7 +265,7 @@ class EnsemblePredictor(Predictor):
             raise ValueError(
                 f"num_samples must be at least {count}, one for each member, got {num_samples}"
             )
-        given = as_entries(dataset, self.facts.freq)
+        given = layout.read(dataset, self.facts, self.facts.freq)
         if quantiles is not None:
             checks.check_quantiles(quantiles)
             given = layout.align_dimensions(given, self.facts.dimension_names)
@@ -301,7 +305,7 @@ class EnsemblePredictor(Predictor):
         DataError, TypeError, ValueError
             As a single model does.
         """
-        given = as_entries(dataset, self.facts.freq)
+        given = layout.read(dataset, self.facts, self.facts.freq)
         each = np.stack([member.log_prob(given, **options) for member in self.members])
         missing = np.isnan(each).any(axis=0)
         paths = np.where(missing, 0.0, each).cumsum(axis=2)

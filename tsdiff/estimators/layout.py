@@ -4,11 +4,121 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from tsdiff.datasets import DataError, DataWarning
+import numpy as np
+import pandas as pd
+
+from tsdiff.datasets import DataError, DataWarning, as_entries
+
+if TYPE_CHECKING:
+    from tsdiff.estimators.model import DataFacts
 
 _MOST_NAMES = 5  # that an error tells
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of what was trained on; :class:`DataFacts` has the same ones.
+
+    Attributes
+    ----------
+    dimension_names
+        Of the D dimensions.
+    known_columns
+        Of the rows of ``feat_dynamic_real``; empty where they came without.
+    categories
+        Of each ``feat_static_cat``; empty where these are numbers.
+    """
+
+    dimension_names: tuple[str, ...]
+    known_columns: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(cls, entries: Sequence[dict[str, Any]]) -> Layout:
+        """The layout of validated entries: names are the first one's, categories those of all."""
+        columns = zip(*(entry.get("feat_static_cat", ()) for entry in entries), strict=True)
+        return cls(names_of(entries[0]), _known(entries[0]), tuple(map(_labels, columns)))
+
+
+def _labels(column: Sequence[Any]) -> tuple[str, ...]:
+    """Categories in an order that the series' order has no say in; none of plain numbers."""
+    named = any(isinstance(value, str) for value in column)
+    return tuple(sorted({str(value) for value in column})) if named else ()
+
+
+def _known(entry: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(name) for name in entry.get("known_columns") or ())
+
+
+def read(data: Any, layout: Layout | DataFacts, freq: str | None) -> list[dict[str, Any]]:
+    """Validated entries of data for a model: of a DataFrame, its known columns are found by name.
+
+    Raises
+    ------
+    DataError
+        If the data can't be used, or lack a column that was known in advance in training.
+    """
+    if not isinstance(data, (pd.DataFrame, pd.Series)) or not layout.known_columns:
+        return as_entries(data, freq)
+    df = data.to_frame() if isinstance(data, pd.Series) else data
+    columns = {str(name): name for name in df.columns}
+    if lacking := [name for name in layout.known_columns if name not in columns]:
+        raise DataError(
+            f"the data lack {shortened(lacking)}, known in advance when the model was trained: "
+            "give it for the history and the steps to forecast"
+        )
+    return as_entries(df, freq, [columns[name] for name in layout.known_columns])
+
+
+def arranged(entries: list[dict[str, Any]], layout: Layout | DataFacts) -> list[dict[str, Any]]:
+    """Entries with dimensions and known columns in the order, and categories as the numbers, of
+    those trained on.
+
+    What came without names is taken as it is; numbers of rows are checked elsewhere.
+
+    Raises
+    ------
+    DataError
+        If an entry has other dimensions, known columns or categories; the message says which.
+    """
+    entries = align_dimensions(entries, layout.dimension_names)
+    entries = [_align_known(entry, layout.known_columns) for entry in entries]
+    return [_encode(entry, layout.categories) for entry in entries]
+
+
+def _align_known(entry: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    theirs = _known(entry)
+    if theirs == names or not theirs or not names:
+        return entry
+    if set(theirs) != set(names):
+        raise DataError(
+            f"{_difference(theirs, names)}: known_columns must be the {len(names)} that the model "
+            "was trained on, in any order"
+        )
+    order = [theirs.index(name) for name in names]
+    return entry | {
+        "feat_dynamic_real": entry["feat_dynamic_real"][order],
+        "known_columns": list(names),
+    }
+
+
+def _encode(entry: dict[str, Any], categories: tuple[tuple[str, ...], ...]) -> dict[str, Any]:
+    given = entry.get("feat_static_cat")
+    if given is None or len(given) != len(categories):
+        return entry  # a wrong number is refused with the other checks
+    numbers = []
+    for column, (value, labels) in enumerate(zip(given, categories, strict=True)):
+        if str(value) not in labels and (labels or isinstance(value, str)):
+            raise DataError(
+                f"feat_static_cat[{column}] of series {entry.get('item_id')!r} is {value!r}, and "
+                f"training saw {shortened(labels) or 'numbers'}: a category must have been there "
+                "to be known"
+            )
+        numbers.append(labels.index(str(value)) if labels else value)
+    return entry | {"feat_static_cat": np.array(numbers, dtype=np.int64)}
 
 
 def align_dimensions(entries: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import torch
 from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import Predictor, RepresentablePredictor
 
-from tsdiff.datasets import DataError, as_entries, to_frame, truncate
+from tsdiff.datasets import DataError, to_frame, truncate
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.frames import forecast_info
 from tsdiff.estimators import checks, layout, saving
@@ -107,11 +107,12 @@ class GenerativePredictor(RepresentablePredictor):
         Parameters
         ----------
         dataset
-            A GluonTS data set, or a DataFrame as for ``fit``; columns are matched by name. NaN is
-            missing; a series shorter than the context is taken as unobserved before its start
-            (of whole horizons, the closed form takes its seasons as repeated there), and one that
-            ends in steps without any observation is forecast from the last one on. Give all the
-            history there is: more than the context tells how large errors have been of late
+            A GluonTS data set, or a DataFrame as for ``fit``; columns are matched by name, those
+            that are known in advance included, whose future stands in rows after the last values.
+            NaN is missing; a series shorter than the context is taken as unobserved before its
+            start (of whole horizons, the closed form takes its seasons as repeated there), and one
+            that ends in steps without any observation is forecast from the last one on. Give all
+            the history there is: more than the context tells how large errors have been of late
             (``model.history_length`` steps at most).
         num_samples
             Samples per series.
@@ -170,8 +171,8 @@ class GenerativePredictor(RepresentablePredictor):
             raise ValueError(f"unknown precision {precision!r}: expected one of {known}")
         if quantiles is not None:
             checks.check_quantiles(quantiles)
-        given = as_entries(dataset, self.facts.freq)
-        entries = layout.align_dimensions(given, self.facts.dimension_names)
+        given = layout.read(dataset, self.facts, self.facts.freq)
+        entries = layout.arranged(given, self.facts)
         checks.check_compatible(entries, self.facts, future=self.prediction_length)
         sampler = {"solver": solver, "num_steps": num_steps, "grid": grid, "precision": precision}
         guidance = as_guidance(guidance)
@@ -335,8 +336,8 @@ class GenerativePredictor(RepresentablePredictor):
         """
         checks.check_likelihood(method, options)
         checks.positive_integer("batch_size", batch_size)
-        given = as_entries(dataset, self.facts.freq)
-        entries = layout.align_dimensions(given, self.facts.dimension_names)
+        given = layout.read(dataset, self.facts, self.facts.freq)
+        entries = layout.arranged(given, self.facts)
         checks.check_compatible(entries, self.facts, needed=self.prediction_length + 1)
         self.model.to(device)
         length = self.model.history_length + self.prediction_length

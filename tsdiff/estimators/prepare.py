@@ -15,7 +15,7 @@ from tsdiff.datasets import DataError, rolling_windows
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.windows import first_step
 from tsdiff.estimators.horizon import HorizonModel
-from tsdiff.estimators.layout import names_of
+from tsdiff.estimators.layout import Layout
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.random import seeded
 from tsdiff.transforms import (
@@ -79,6 +79,7 @@ def gather_facts(
     linear: str,
     decoding: str = "autoregressive",
     sizes: tuple[float, ...] | None = None,
+    layout: Layout | None = None,
 ) -> DataFacts:
     """Everything that widths follow from; arguments that are None are chosen by frequency.
 
@@ -90,6 +91,8 @@ def gather_facts(
         What is left of them to train on: the coordinates are chosen by these alone.
     sizes
         See :class:`DataFacts`; ``training`` must be in these units.
+    layout
+        Names; those of the entries where omitted.
 
     Raises
     ------
@@ -132,7 +135,7 @@ def gather_facts(
         num_dynamic_real=len(dynamic),
         num_static_real=len(np.asarray(first.get("feat_static_real", ()))),
         cardinalities=tuple(int(column.max()) + 1 for column in np.stack(categories).T),
-        dimension_names=names_of(first),
+        **vars(layout or Layout.of(entries)),
         plan=choose_plan(training, prediction_length, found) if decoding == "horizon" else None,
         sizes=sizes,
     )

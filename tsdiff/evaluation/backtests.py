@@ -32,6 +32,7 @@ def evaluate(
     predictor: Predictor,
     dataset: Iterable[DataEntry] | pd.DataFrame,
     *,
+    known_columns: str | Sequence[str] | None = None,
     num_samples: int = 100,
     seed: int = 0,
     name: str | None = None,
@@ -47,6 +48,9 @@ def evaluate(
     dataset
         Windows: entries whose last ``predictor.prediction_length`` steps are the truth, or a
         DataFrame of which the same holds.
+    known_columns
+        Columns of a DataFrame that are known in advance and not forecast; those that the predictor
+        was trained with by default.
     num_samples
         Joint samples per forecast.
     seed
@@ -85,7 +89,7 @@ def evaluate(
             f"the predictor skips lead_time={predictor.lead_time} steps before its forecast; only "
             "forecasts that start right after the history can be scored here"
         )
-    windows = entries_of(dataset)
+    windows = entries_of(dataset, known_columns, predictor)
     histories = [split_window(entry, predictor.prediction_length)[0] for entry in windows]
     arguments = _accepted_arguments(predictor, num_samples, seed, predict_kwargs)
     began = time.perf_counter()
@@ -178,6 +182,7 @@ def backtest(
     num_windows: int,
     prediction_length: int | None = None,
     stride: int | None = None,
+    known_columns: str | Sequence[str] | None = None,
     **evaluate_kwargs: Any,
 ) -> Evaluation:
     """Evaluate on rolling windows over the end of each series.
@@ -195,6 +200,8 @@ def backtest(
         Steps per window; the model's own by default, from which it cannot differ.
     stride
         Steps from one window to the next; ``prediction_length`` by default.
+    known_columns
+        As in :func:`evaluate`; an estimator is trained with them.
     **evaluate_kwargs
         As in :func:`evaluate`.
 
@@ -222,7 +229,7 @@ def backtest(
             f"prediction_length={prediction_length}, but the model forecasts {length} steps: build "
             "the model for the length you want to score"
         )
-    entries = entries_of(entries)
+    entries = entries_of(entries, known_columns, model)
     windows = rolling_windows(entries, length, num_windows, stride)  # type: ignore[arg-type]
     if isinstance(model, Estimator):
         training = cut_before(entries, windows, length)
@@ -231,8 +238,16 @@ def backtest(
     return evaluate(model, windows, **evaluate_kwargs)
 
 
-def entries_of(data: Iterable[DataEntry] | pd.DataFrame) -> list[DataEntry]:
-    return as_entries(data) if isinstance(data, pd.DataFrame) else list(data)
+def entries_of(
+    data: Iterable[DataEntry] | pd.DataFrame,
+    known_columns: str | Sequence[str] | None = None,
+    model: Any = None,
+) -> list[DataEntry]:
+    """Entries of what is scored; a trained model knows which columns of a frame are known ahead."""
+    if isinstance(data, pd.DataFrame):
+        remembered = getattr(getattr(model, "facts", None), "known_columns", None)
+        return as_entries(data, known_columns=known_columns or remembered)
+    return list(data) if known_columns is None else as_entries(data, known_columns=known_columns)
 
 
 @business_day_periods()

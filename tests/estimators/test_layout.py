@@ -187,6 +187,23 @@ def test_ensembles_know_them_too(informed):
     assert both.facts.known_columns == ("promo", "price")
 
 
+def test_a_plan_that_is_taken_for_history_is_told_of():
+    """The obvious way that is wrong: its future rows would move the forecast."""
+    df = planned().drop(columns="price")
+    with pytest.warns(DataWarning, match=r"last 4 steps.*promo alone.*known_columns=\['promo'\]"):
+        mistaken = FlowMatching(**QUICK).fit(df, progress=False)
+    with pytest.warns(DataWarning, match="values of promo alone, and the forecast starts after"):
+        (forecast,) = mistaken.predict(df)
+    assert forecast.start_date.to_timestamp() == df.index[-1] + pd.Timedelta(days=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        mistaken.predict(df.iloc[:-1])  # series that end at other times are nothing unusual
+        mistaken.predict(df.iloc[:160])
+        partly = df.copy()
+        partly.iloc[-1, 0] = 1.0
+        mistaken.predict(partly)
+
+
 def shops(*kinds):
     parts = [frame(random_walk(seed=i)).assign(shop=i, kind=k) for i, k in enumerate(kinds)]
     return tsdiff.from_frame(pd.concat(parts), item_column="shop", static_columns="kind")

@@ -10,6 +10,7 @@ import typer
 from tsdiff.cli import models, sources
 from tsdiff.cli import options as o
 from tsdiff.cli.screen import Screen
+from tsdiff.cli.train import telling
 
 
 @o.bundled
@@ -43,7 +44,7 @@ def forecast(
     with screen.working("Loading ..."):
         predictor = models.load(model)
         source = sources.load_for(predictor, data, screen, **table)
-    with screen.working("Forecasting ..."):
+    with screen.working("Forecasting ..."), telling(screen):
         frame = predictor.predict(
             source.series,
             num_samples,

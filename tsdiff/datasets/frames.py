@@ -142,7 +142,9 @@ def from_frame(
         label = "the DataFrame" if item_column is None else f"item {item_id!r}"
         values = frame.drop(columns=[*known, *static])
         wide = _to_wide(values, dimension_column, target_column, label)
-        ahead = frame[known] if dimension_column is None else once_per_time(frame[known], label)
+        ahead = frame[known]
+        if known and dimension_column is not None:
+            ahead = once_per_time(ahead, label)
         entry = _entry(wide, ahead, item_id, freq, fill_gaps, label)
         entries.append(entry | static_fields(frame[static], label))
     return validate_entries(entries)

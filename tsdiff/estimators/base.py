@@ -274,12 +274,14 @@ class GenerativeEstimator(Estimator):
         -----
         DataWarning
             If there is no room for validation windows, some series have nothing before them, gaps
-            leave hardly a whole horizon, or there are covariates that no model reads.
+            leave hardly a whole horizon, there are covariates that no model reads, or some
+            columns look like covariates.
         """
         checks.check_parameters(self)
         entries = layout.without_unread(as_entries(data, self.freq, known_columns))
         found = Layout.of(entries)
         entries = layout.arranged(entries, found)
+        layout.warn_of_plans(entries, self.prediction_length)
         held_out, kept = self._divided(entries, validation_data, found)
         # Of the mean, every window has a unit of its own, and "none" is none.
         measured = self.decoding == "horizon" or self.scaling not in UNREFERRED

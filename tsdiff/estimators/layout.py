@@ -194,3 +194,27 @@ def without_unread(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         stacklevel=3,
     )
     return [{key: value for key, value in entry.items() if key != field} for entry in entries]
+
+
+def warn_of_plans(entries: list[dict[str, Any]], horizon: int) -> None:
+    """Warn of dimensions that go on for exactly a horizon after all others end: hardly by accident.
+
+    Warns
+    -----
+    DataWarning
+        If a series has some: taken as history, they move the forecast behind them.
+    """
+    for entry in entries:
+        there = np.isfinite(entry["target"][:, -horizon - 1 :])
+        plan = there.all(axis=1)
+        ended = there[:, 0] & ~there[:, 1:].any(axis=1)
+        if plan.any() and ended.any() and (plan | ended).all():
+            names = [name for name, one in zip(names_of(entry), plan, strict=True) if one]
+            warnings.warn(
+                f"the last {horizon} steps, as many as are forecast, have values of "
+                f"{shortened(names)} alone, and the forecast starts after them: if these are known "
+                f"in advance, train with known_columns={names[:_MOST_NAMES]}",
+                DataWarning,
+                stacklevel=3,
+            )
+            return

@@ -160,6 +160,12 @@ class GenerativePredictor(RepresentablePredictor):
             If no sample can have what the conditions ask for.
         NonFiniteForecastError
             If samples are NaN or infinite.
+
+        Warns
+        -----
+        DataWarning
+            If the last ``prediction_length`` steps look like a plan of the future in columns that
+            the model takes as history.
         """
         checks.check_sampler(solver, num_steps, grid)
         if solver is not None:
@@ -174,6 +180,7 @@ class GenerativePredictor(RepresentablePredictor):
         given = layout.read(dataset, self.facts, self.facts.freq)
         entries = layout.arranged(given, self.facts)
         checks.check_compatible(entries, self.facts, future=self.prediction_length)
+        layout.warn_of_plans(entries, self.prediction_length)
         sampler = {"solver": solver, "num_steps": num_steps, "grid": grid, "precision": precision}
         guidance = as_guidance(guidance)
         checks.check_guidance(guidance, given, self.facts, self.estimator, solver)

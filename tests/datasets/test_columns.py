@@ -103,7 +103,7 @@ def gap(column, row):
 
 BAD = {
     "not there": (planned, {"known_columns": "holiday"}, r"no column 'holiday'.*'promo'"),
-    "text": (lambda: planned().assign(promo="no"), KNOWN, r"'promo'.*not numeric.*'no' at 2024"),
+    "text": (lambda: planned().assign(promo="no"), KNOWN, r"'promo'.*'no' at 2024.*get_dummies"),
     "missing in the history": (lambda: gap("price", 4), KNOWN, r"'price'.*missing.*2024-01-05"),
     "missing at its end": (lambda: gap("promo", 9), KNOWN, r"'promo'.*missing.*2024-01-10"),
     "missing in the future": (lambda: gap("promo", 11), KNOWN, r"'promo'.*2024-01-12 \(1 such"),

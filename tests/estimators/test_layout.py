@@ -151,8 +151,18 @@ def test_known_columns_that_lack_are_named(informed):
     )
     with pytest.raises(DataError, match=r"lack price and have cost.*known_columns must be the 2"):
         informed.predict(other)
+    with pytest.raises(DataError, match=r"promo, price was known in advance: tsdiff\.from_frame"):
+        informed.predict(tsdiff.from_frame(planned()))
     with pytest.raises(TypeError, match="known_columns names columns of a DataFrame"):
         FlowMatching(**LEARNED).fit([by_hand()], known_columns="promo")
+
+
+def test_columns_that_are_numbers_are_remembered_too():
+    df = planned().set_axis(range(5), axis=1)
+    fitted = FlowMatching(**QUICK).fit(df, progress=False, known_columns=[3, 4])
+    assert fitted.facts.known_columns == ("3", "4")
+    assert set(fitted.predict(df, 5, quantiles=[0.5])["dimension"]) == {"0", "1", "2"}
+    assert tsdiff.evaluate(fitted, df, num_samples=5).target_dim == 3
 
 
 def test_scores_know_what_the_model_knows(informed):

@@ -46,7 +46,27 @@ def check_roles(df: pd.DataFrame, **roles: Names) -> None:
             taken[name] = role
 
 
-def check_numeric(frame: pd.DataFrame, label: str) -> None:
+def remembered(df: pd.DataFrame, names: Sequence[str]) -> list[Any]:
+    """The columns of these names, which a model was trained with as known in advance.
+
+    Raises
+    ------
+    DataError
+        If some lack.
+    """
+    columns = {str(column): column for column in df.columns}
+    if lacking := [name for name in names if name not in columns]:
+        raise DataError(
+            f"the data lack {', '.join(lacking)}, known in advance when the model was trained: "
+            "give it for the history and the steps to forecast"
+        )
+    return [columns[name] for name in names]
+
+
+_MEND = "drop the column, or convert it with pd.to_numeric(..., errors='coerce')"
+
+
+def check_numeric(frame: pd.DataFrame, label: str, mend: str = _MEND) -> None:
     """Raise a DataError that shows the first value that is no number."""
     for name, column in frame.items():
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
@@ -57,8 +77,7 @@ def check_numeric(frame: pd.DataFrame, label: str) -> None:
         bad = column[as_numbers.isna() & column.notna()]
         example = f"first such value {bad.iloc[0]!r} at {bad.index[0]}; " if len(bad) else ""
         raise DataError(
-            f"column {name!r} of {label} is not numeric (dtype {column.dtype}); {example}drop the "
-            "column, or convert it with pd.to_numeric(..., errors='coerce')"
+            f"column {name!r} of {label} is not numeric (dtype {column.dtype}); {example}{mend}"
         )
 
 
@@ -100,7 +119,7 @@ def known_fields(
     DataError
         A known column that isn't numeric, or lacks a value before the last that all have.
     """
-    check_numeric(known, label)
+    check_numeric(known, label, "make numbers of it: pd.get_dummies has a column for each name")
     features = np.full((known.shape[1], target.shape[1]), np.nan)
     features[:, steps] = known.to_numpy(dtype=np.float64, na_value=np.nan).T
     length = _last(~np.isnan(target).all(axis=0))

@@ -140,13 +140,13 @@ def from_frame(
     entries = []
     for item_id, frame in items:
         label = "the DataFrame" if item_column is None else f"item {item_id!r}"
-        values = frame.drop(columns=[*known, *static])
+        values = frame.drop(columns=[*known, *static]) if known or static else frame
         wide = _to_wide(values, dimension_column, target_column, label)
-        ahead = frame[known]
-        if known and dimension_column is not None:
+        ahead = frame[known] if known else None
+        if ahead is not None and dimension_column is not None:
             ahead = once_per_time(ahead, label)
         entry = _entry(wide, ahead, item_id, freq, fill_gaps, label)
-        entries.append(entry | static_fields(frame[static], label))
+        entries.append(entry | (static_fields(frame[static], label) if static else {}))
     return validate_entries(entries)
 
 
@@ -331,7 +331,7 @@ def _to_wide(
 
 def _entry(
     wide: pd.DataFrame,
-    known: pd.DataFrame,
+    known: pd.DataFrame | None,
     item_id: str,
     freq: str | None,
     fill_gaps: bool,
@@ -353,9 +353,9 @@ def _entry(
         "dimension_names": [str(name) for name in wide.columns],
         "stamps": find_stamps(times, periods),
     }
-    return (
-        entry | known_fields(target, known, steps, periods, label) if len(known.columns) else entry
-    )
+    if known is not None:
+        entry |= known_fields(target, known, steps, periods, label)
+    return entry
 
 
 def _check_values(values: np.ndarray, wide: pd.DataFrame, label: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tsdiff.datasets import DataError, DataWarning, as_entries
+from tsdiff.datasets.columns import remembered
 
 if TYPE_CHECKING:
     from tsdiff.estimators.model import DataFacts
@@ -64,13 +65,7 @@ def read(data: Any, layout: Layout | DataFacts, freq: str | None) -> list[dict[s
     if not isinstance(data, (pd.DataFrame, pd.Series)) or not layout.known_columns:
         return as_entries(data, freq)
     df = data.to_frame() if isinstance(data, pd.Series) else data
-    columns = {str(name): name for name in df.columns}
-    if lacking := [name for name in layout.known_columns if name not in columns]:
-        raise DataError(
-            f"the data lack {shortened(lacking)}, known in advance when the model was trained: "
-            "give it for the history and the steps to forecast"
-        )
-    return as_entries(df, freq, [columns[name] for name in layout.known_columns])
+    return as_entries(df, freq, remembered(df, layout.known_columns))
 
 
 def arranged(entries: list[dict[str, Any]], layout: Layout | DataFacts) -> list[dict[str, Any]]:
@@ -84,7 +79,7 @@ def arranged(entries: list[dict[str, Any]], layout: Layout | DataFacts) -> list[
     DataError
         If an entry has other dimensions, known columns or categories; the message says which.
     """
-    entries = align_dimensions(entries, layout.dimension_names)
+    entries = align_dimensions(entries, layout.dimension_names, layout.known_columns)
     entries = [_align_known(entry, layout.known_columns) for entry in entries]
     return [_encode(entry, layout.categories) for entry in entries]
 
@@ -121,20 +116,23 @@ def _encode(entry: dict[str, Any], categories: tuple[tuple[str, ...], ...]) -> d
     return entry | {"feat_static_cat": np.array(numbers, dtype=np.int64)}
 
 
-def align_dimensions(entries: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+def align_dimensions(
+    entries: list[dict[str, Any]], names: tuple[str, ...], known: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
     """Entries with their dimensions in the order of ``names``.
 
-    Entries that name no dimensions, or were trained on without names, are taken as they are.
+    ``known`` are columns that are no dimensions, to say so where they are given as such. Entries
+    that name no dimensions, or were trained on without names, are taken as they are.
 
     Raises
     ------
     DataError
         If an entry names other dimensions; the message says which.
     """
-    return [_align(entry, names) for entry in entries]
+    return [_align(entry, names, known) for entry in entries]
 
 
-def _align(entry: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def _align(entry: dict[str, Any], names: tuple[str, ...], known: tuple[str, ...]) -> dict[str, Any]:
     theirs = names_of(entry)
     if theirs == names:
         return entry
@@ -143,9 +141,12 @@ def _align(entry: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
         return entry | {"target": entry["target"][order], "dimension_names": list(names)}
     if theirs == default_names(len(theirs)) or names == default_names(len(names)):
         return entry  # a wrong number is refused with the other checks
+    mend = "rename or select the columns"
+    if given := [name for name in theirs if name in known]:
+        mend = f"{shortened(given)} was known in advance: tsdiff.from_frame(df, known_columns=...)"
     raise DataError(
         f"{_difference(theirs, names)}: the dimensions must be the {len(names)} that the model "
-        "was trained on, in any order; rename or select the columns"
+        f"was trained on, in any order; {mend}"
     )
 
 

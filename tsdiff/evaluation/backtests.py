@@ -20,6 +20,7 @@ from gluonts.model.forecast import Forecast, SampleForecast
 from gluonts.model.predictor import Predictor
 
 from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.datasets.columns import remembered
 from tsdiff.datasets.entries import DataEntry
 from tsdiff.datasets.frames import as_entries
 from tsdiff.datasets.windows import cut_before, rolling_windows, split_window
@@ -244,10 +245,12 @@ def entries_of(
     model: Any = None,
 ) -> list[DataEntry]:
     """Entries of what is scored; a trained model knows which columns of a frame are known ahead."""
-    if isinstance(data, pd.DataFrame):
-        remembered = getattr(getattr(model, "facts", None), "known_columns", None)
-        return as_entries(data, known_columns=known_columns or remembered)
-    return list(data) if known_columns is None else as_entries(data, known_columns=known_columns)
+    if isinstance(data, pd.DataFrame) and known_columns is None:
+        names = getattr(getattr(model, "facts", None), "known_columns", ())
+        return as_entries(data, known_columns=remembered(data, names))
+    if isinstance(data, pd.DataFrame) or known_columns is not None:
+        return as_entries(data, known_columns=known_columns)
+    return list(data)
 
 
 @business_day_periods()

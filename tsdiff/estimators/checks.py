@@ -259,7 +259,8 @@ def _check_covariates(entry: dict[str, Any], label: str, facts: DataFacts, lengt
         ("feat_static_cat", len(facts.cardinalities), "static_columns"),
     ):
         found = len(entry.get(field, ()))
-        mend = f": tsdiff.from_frame(df, {option}=[...]) reads columns of a frame as such"
+        on_the_command_line = "--" + option.replace("_", "-").removesuffix("s")
+        mend = f": name them by tsdiff.from_frame(df, {option}=[...]) or {on_the_command_line}"
         if found != wanted:
             raise DataError(
                 f"{label} has {found} rows of {field}, and the model was made for {wanted}"

@@ -25,16 +25,14 @@ def main() -> None:
     demand = law[:days] + rng.normal(0.0, 3.0, (2, days))
     demand[1, 400:414] = np.nan  # missing is NaN
 
-    history = {
-        "item_id": "shops",
-        "start": pd.Period("2023-01-01", freq="D"),
-        "target": demand,
-        "feat_dynamic_real": promotion[None, :],  # known HORIZON days beyond the target's end
-        "dimension_names": ["north", "south"],
-    }
+    # Rows after the last demand hold the plan alone, HORIZON days of it.
+    times = pd.date_range("2023-01-01", periods=days + HORIZON, freq="D")
+    shops = pd.DataFrame(demand.T, index=times[:days], columns=["north", "south"]).reindex(times)
+    shops["promotion"] = promotion
+
     estimator = tsdiff.FlowMatchingEstimator(prediction_length=HORIZON, max_epochs=5)
-    predictor = estimator.fit([history], progress=False)
-    (forecast,) = predictor.predict([history], num_samples=200)
+    predictor = estimator.fit(shops, known_columns=["promotion"], progress=False)
+    (forecast,) = predictor.predict(shops, num_samples=200)
 
     planned = promotion[days:] > 0
     print(f"scaling {predictor.facts.scaling}, linear correction {predictor.facts.linear}")

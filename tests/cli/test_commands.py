@@ -169,6 +169,71 @@ def test_forecasts_keep_to_bounds_and_lie_on_them(model: Path, table: Path) -> N
     assert (kept["mean"] != free["mean"].clip(45, 55)).any()
 
 
+def test_forecast_continues_the_times_of_the_file(model: Path, table: Path, tmp_path: Path) -> None:
+    """Days at six in the morning go on at six, so that actuals can be joined."""
+    frame = pd.read_csv(table, index_col=0, parse_dates=True)
+    frame.set_axis(frame.index + pd.Timedelta(hours=6)).to_csv(tmp_path / "six.csv")
+    result = call("-q", "forecast", model, tmp_path / "six.csv", "--output", "-")
+    assert result.exit_code == 0, result.output
+    times = pd.read_csv(io.StringIO(result.stdout))["time"]
+    assert times.iloc[0] == "2024-07-19 06:00:00"
+
+
+@pytest.fixture(scope="module")
+def plan(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The table with a column of promotions, which are planned for five days more."""
+    frame = pd.read_csv(table, index_col=0, parse_dates=True)
+    days = pd.date_range(frame.index[0], periods=205, freq="D", name="time")
+    promo = np.random.default_rng(4).integers(0, 2, 205)
+    path = tmp_path_factory.mktemp("plan") / "plan.csv"
+    frame.reindex(days).assign(promo=promo).to_csv(path)
+    return path
+
+
+def test_known_columns_are_named_once_and_remembered(plan: Path, tmp_path: Path) -> None:
+    trained = call(
+        *("train", plan, "--known-column", "promo", "--prediction-length", "5", "--hold-out", "2"),
+        *("--output", tmp_path / "m", *small()),
+    )
+    assert trained.exit_code == 0, trained.output
+    assert "2 × 190 values" in trained.stderr
+    predictor = GenerativePredictor.load(tmp_path / "m")
+    assert predictor.facts.known_columns == ("promo",)
+    for options in ((), ("--known-column", "promo")):
+        ahead = call("-q", "forecast", tmp_path / "m", plan, "--output", "-", *options)
+        assert ahead.exit_code == 0, ahead.output
+        times = pd.read_csv(io.StringIO(ahead.stdout))["time"]
+        assert (times.iloc[0], times.iloc[-1]) == ("2024-07-19", "2024-07-23")
+    scored = call("evaluate", tmp_path / "m", plan, "--num-windows", "2", "--num-samples", "5")
+    assert scored.exit_code == 0, scored.output
+    assert "random walk" in scored.stdout
+    drawn = call("plot", tmp_path / "m", plan, "--future", "--output", tmp_path / "next.png")
+    assert drawn.exit_code == 0, drawn.output
+
+
+def test_known_columns_that_end_early_say_when(plan: Path, tmp_path: Path) -> None:
+    command = ["train", plan, "--known-column", "promo", "--prediction-length", "7", *small()]
+    assert call(*command, "--output", tmp_path / "m").exit_code == 0
+    ahead = call("forecast", tmp_path / "m", plan, "--output", "-")
+    assert ahead.exit_code == 1
+    assert "after 5 of the 7 steps to forecast, at 2024-07-23" in ahead.stderr
+
+
+def test_static_columns_of_long_files(table: Path, tmp_path: Path) -> None:
+    wide = pd.read_csv(table)
+    panel = pd.concat([wide.assign(place=n, kind=k) for n, k in enumerate(("coast", "hill"))])
+    panel.to_csv(tmp_path / "panel.csv", index=False)
+    columns = ("--item-column", "place", "--static-column", "kind")
+    result = call(
+        *("train", tmp_path / "panel.csv", *columns, "--prediction-length", "5"),
+        *("--output", tmp_path / "m", *small()),
+    )
+    assert result.exit_code == 0, result.output
+    assert GenerativePredictor.load(tmp_path / "m").facts.categories == (("coast", "hill"),)
+    ahead = call("forecast", tmp_path / "m", tmp_path / "panel.csv", *columns, "--output", "-")
+    assert ahead.exit_code == 0, ahead.output
+
+
 def test_forecast_prints_the_table_where_the_file_is_a_dash(model: Path, table: Path) -> None:
     result = call("--quiet", "forecast", model, table, "--output", "-", "--num-samples", "5")
     lines = result.stdout.strip().splitlines()

@@ -84,10 +84,10 @@ def test_mistakes_are_told_in_a_sentence(model: Path, table: Path, tmp_path: Pat
         (("forecast", model, monthly), "looks monthly ('M'), and frequency 'D' was asked for"),
         (("forecast", tmp_path / "nothing", table), "no model folder at"),
         (("forecast", empty, table), "config.json is missing"),
-        (("forecast", model, other), "the model was trained on north, south"),
+        (("forecast", model, other), "the data lack north and have west, unknown to the model"),
         (("forecast", model, table, "--solver", "rk"), "unknown solver 'rk': expected one of"),
         (("forecast", model, table, "--output", tmp_path), "Is a directory"),
-        (("evaluate", model, "ecb_exchange_rate"), "the model was made for"),
+        (("evaluate", model, "ecb_exchange_rate"), "the data lack north, south and have AUD"),
         (("datasets", "sollar"), "Did you mean 'solar'"),
     ):
         result = call(*arguments)

@@ -302,7 +302,7 @@ def test_covariates_of_all_kinds(kind):
     drawn = samples_of(predictor, data)
     assert drawn.shape == (2, 7, 4, 2)
     short = data[0] | {"feat_dynamic_real": data[0]["feat_dynamic_real"][:, :120]}
-    with pytest.raises(tsdiff.DataError, match="must be known for 124"):
+    with pytest.raises(tsdiff.DataError, match="ends after 0 of the 4 steps to forecast"):
         predictor.predict([short])
     with pytest.raises(tsdiff.DataError, match=r"feat_static_cat\[0\].* is 7"):
         predictor.predict([data[0] | {"feat_static_cat": np.array([7])}])

@@ -12,6 +12,7 @@ import torch
 
 import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
+from tsdiff.datasets import to_frame
 from tsdiff.estimators import SavedModelError
 from tsdiff.random import seeded
 
@@ -35,7 +36,7 @@ def test_columns_are_matched_by_name(trained):
     usual = trained.predict(table, quantiles=[0.5])
     shuffled = trained.predict(table[["x2", "x0", "x1"]], quantiles=[0.5])
     pd.testing.assert_frame_equal(shuffled, usual)
-    with pytest.raises(tsdiff.DataError, match="have the dimensions x0, x1, zz, and the model"):
+    with pytest.raises(tsdiff.DataError, match="lack x2 and have zz, unknown"):
         trained.predict(table.rename(columns={"x2": "zz"}))
     unnamed = [entry(random_walk())]
     assert np.isfinite(samples_of(trained, unnamed)).all()
@@ -54,8 +55,9 @@ def test_times_continue_the_index(freq, expected):
     index = pd.date_range(start, periods=160, freq=freq)
     table = pd.DataFrame(random_walk().T, index=index, columns=["a", "b", "c"])
     predictor = FlowMatching(**SMALL | {"max_epochs": 1}).fit(table, progress=False)
-    times = predictor.predict(table, num_samples=5, quantiles=[0.5])["time"].unique()
-    assert list(pd.DatetimeIndex(times)) == list(pd.DatetimeIndex(expected))
+    for data in (table, tsdiff.from_frame(table)):
+        times = predictor.predict(data, num_samples=5, quantiles=[0.5])["time"].unique()
+        assert list(pd.DatetimeIndex(times)) == list(pd.DatetimeIndex(expected))
 
 
 def test_universal_time_is_continued_as_such():
@@ -274,6 +276,22 @@ def test_the_order_of_columns_has_no_say_in_scores(trained):
     for score in ("crps", "energy_score", "crps_sum"):
         one, other = (tsdiff.evaluate(trained, data)[score].value for data in (table, shuffled))
         assert one == pytest.approx(other, rel=1e-12)
+
+
+def test_names_go_with_forecasts(trained):
+    """In the order of the samples, which is that of the data."""
+    table = frame(random_walk())
+    wanted = trained.predict(table, quantiles=[0.5])
+    for data in (table, table[["x2", "x0", "x1"]]):
+        (forecast,) = trained.predict(data)
+        assert forecast.info["dimension_names"] == list(data.columns)
+        found = to_frame(forecast, [0.5]).set_index(["time", "dimension"])["0.5"]
+        expected = wanted.set_index(["time", "dimension"])["0.5"].loc[found.index]
+        pd.testing.assert_series_equal(found, expected)
+    (unnamed,) = trained.predict([entry(random_walk())])
+    assert unnamed.info["dimension_names"] == ["x0", "x1", "x2"]
+    both = tsdiff.EnsemblePredictor([trained, trained])
+    assert set(to_frame(both.predict(table))["dimension"]) == {"x0", "x1", "x2"}
 
 
 def test_columns_that_are_numbers_are_names_too():

@@ -12,6 +12,7 @@ import typer
 from tsdiff.cli import models, sources
 from tsdiff.cli import options as o
 from tsdiff.cli.screen import Screen
+from tsdiff.cli.train import telling
 
 if TYPE_CHECKING:
     from gluonts.model.forecast import SampleForecast
@@ -71,14 +72,9 @@ def forecast(
     with screen.working("Loading ..."):
         predictor = models.load(model)
         source = sources.load_for(predictor, data, screen, **table)
-    with screen.working("Forecasting ..."):
-        frame = to_frame(
-            _kept_within(
-                predictor.predict(source.series, num_samples, seed=seed, **sampler), lower, upper
-            ),
-            levels,
-            predictor.facts.dimension_names,
-        )
+    with screen.working("Forecasting ..."), telling(screen):
+        drawn = predictor.predict(source.series, num_samples, seed=seed, **sampler)
+        frame = to_frame(_kept_within(drawn, lower, upper), levels)
     if str(output) == "-":
         screen.result(frame.to_csv(index=False).rstrip("\n"))
         return

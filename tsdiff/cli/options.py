@@ -62,6 +62,19 @@ _BUNDLES: dict[str, dict[str, Any]] = {
             _FILE,
             metavar="NAME",
         ),
+        "known_column": _option(
+            list[str] | None,
+            "Column known in advance, repeatable: not forecast, its future in rows after the last "
+            "values; a model remembers its own.",
+            _FILE,
+            metavar="NAME",
+        ),
+        "static_column": _option(
+            list[str] | None,
+            "Long tables: column that never changes within a series, repeatable.",
+            _FILE,
+            metavar="NAME",
+        ),
         "item_column": _option(
             str | None, "Long tables: column that names the series.", _FILE, metavar="NAME"
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_WINDOWS = 5
 _TABLES = (".csv", ".parquet", ".pq")
+_OPTIONS = {"known_column": "known_columns", "static_column": "static_columns"}  # of read_series
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,17 @@ class Source:
         return rolling_windows(self.series, prediction_length, num_windows or DEFAULT_WINDOWS)
 
 
-def load(data: str, screen: Screen, *, freq: str | None = None, **table: Any) -> Source:
-    """Read ``data``, a catalog name or a file; ``table`` are options of ``read_series``.
+def load(
+    data: str,
+    screen: Screen,
+    *,
+    freq: str | None = None,
+    remembered: Sequence[str] = (),
+    **table: Any,
+) -> Source:
+    """Read ``data``, a catalog name or a file; ``table`` are options of a file.
+
+    ``remembered`` are the known columns of a file for which none are given.
 
     Raises
     ------
@@ -80,7 +91,8 @@ def load(data: str, screen: Screen, *, freq: str | None = None, **table: Any) ->
             raise UnknownDatasetError(
                 f"{error}. For a file of your own, give its path, ending in .csv or .parquet"
             ) from None
-        series = read_series(path, freq=freq, **given)
+        options = {_OPTIONS.get(name, name): value for name, value in given.items()}
+        series = read_series(path, freq=freq, **{"known_columns": list(remembered), **options})
         return Source(path.name, series, series, [], None)
     if given:
         option = "--" + next(iter(given)).replace("_", "-")
@@ -112,10 +124,11 @@ def load_for(
     DataError
         Other dimensions than the model's.
     """
-    from tsdiff.estimators.prepare import align_dimensions
+    from tsdiff.estimators.layout import align_dimensions
 
     freq = table.pop("freq", None) or predictor.facts.freq
-    source = load(data, screen, freq=freq, **table)
+    known = predictor.facts.known_columns
+    source = load(data, screen, freq=freq, remembered=known, **table)
     names = predictor.facts.dimension_names
     return replace(
         source,

@@ -118,7 +118,7 @@ def train(
             f"is needed: {source.name} doesn't say how many steps to forecast",
             param_hint="--prediction-length",
         )
-    with _telling(screen):
+    with telling(screen):
         kept = _kept(source, estimator, hold_out)
     fit(estimator, kept, output, screen, checkpoint_dir, resume, members)
 
@@ -147,7 +147,7 @@ def fit(
         f"Training {trained.title()} on {source.name}: {dims} × {steps} values, "
         f"at most {estimator.max_epochs} epochs of {estimator.num_batches_per_epoch} updates"
     )
-    with _telling(screen):
+    with telling(screen):
         predictor = trained.fit(source.train, checkpoint_dir=checkpoints, progress=screen.progress)
     predictor.save(output)
     models.write_record(output, source.name, source.train)
@@ -160,7 +160,7 @@ def fit(
 
 
 @contextlib.contextmanager
-def _telling(screen: Screen) -> Iterator[None]:
+def telling(screen: Screen) -> Iterator[None]:
     """Print what is wrong with the data, once for all members of an ensemble."""
     from tsdiff.datasets import DataWarning
 

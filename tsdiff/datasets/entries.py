@@ -2,8 +2,9 @@
 
 An *entry* is one series as a plain dict in GluonTS' vocabulary: ``target`` ``[D, time]``,
 ``start`` (a :class:`pandas.Period`) and ``item_id``, with optional ``feat_dynamic_real``
-``[F, time (+ horizon)]``, ``feat_static_real`` ``[S]`` and ``feat_static_cat`` ``[C]``. A data set
-is a list of entries. NaN in a target means *missing*.
+``[F, time (+ horizon)]``, ``feat_static_real`` ``[S]`` and ``feat_static_cat`` ``[C]``, numbers or
+names. ``dimension_names`` and ``known_columns`` name the rows of ``target`` and
+``feat_dynamic_real``. A data set is a list of entries. NaN in a target means *missing*.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def validate_entries(entries: Iterable[Mapping[str, Any]]) -> list[DataEntry]:
     -------
     list of dict
         ``target`` is a float64 copy ``[D, time]``, ``start`` a Period, ``item_id`` a string (the
-        position in the data set where there was none), features float64 (categories int64).
+        position in the data set where there was none), features float64 (categories int64,
+        or objects where one of them is a name).
         Other fields are passed on as they are.
 
     Raises
@@ -110,6 +112,9 @@ def _validate_entry(entry: Mapping[str, Any], position: int) -> DataEntry:
         raise DataError(
             f"{label}: {len(names)} dimension names for a target of {num_dims} dimensions"
         )
+    known, rows = entry.get("known_columns"), _rows("feat_dynamic_real")(checked)
+    if known is not None and len(known) != rows:
+        raise DataError(f"{label}: {len(known)} known_columns for {rows} rows of feat_dynamic_real")
     return checked
 
 
@@ -146,7 +151,7 @@ def _validate_target(entry: Mapping[str, Any], label: str) -> np.ndarray:
     if silent.size:
         raise DataError(
             f"{label}: dimension {silent[0]} of the target has no observation at all (every value "
-            "is missing); drop that dimension"
+            "is missing): give more history, in which it has some, or drop it before training"
         )
     return target
 
@@ -203,6 +208,9 @@ def _validate_dynamic(values: Any, field: str, length: int, label: str) -> np.nd
 
 def _validate_static(values: Any, field: str, label: str) -> np.ndarray:
     what = f"{label}: {field}"
+    categories = np.ravel(np.asarray(values, dtype=object))
+    if field == "feat_static_cat" and any(isinstance(one, str) for one in categories):
+        return categories
     features = np.atleast_1d(_to_floats(values, what))
     if features.ndim != 1 or not np.isfinite(features).all():
         raise DataError(f"{what} must be a vector of finite numbers, got {values!r}")

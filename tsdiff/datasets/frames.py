@@ -25,8 +25,18 @@ import numpy as np
 import pandas as pd
 
 from tsdiff.datasets.businessdays import business_day_periods
+from tsdiff.datasets.columns import (
+    Names,
+    as_list,
+    check_numeric,
+    check_roles,
+    known_fields,
+    once_per_time,
+    static_fields,
+)
 from tsdiff.datasets.entries import DataEntry, DataError, validate_entries
-from tsdiff.datasets.timegrid import read_times, to_regular_periods, to_times
+from tsdiff.datasets.stamps import Stamps, find_stamps
+from tsdiff.datasets.timegrid import read_times, to_regular_periods
 
 if TYPE_CHECKING:
     from gluonts.model.forecast import Forecast
@@ -40,7 +50,9 @@ def from_frame(
     time_column: str | None = None,
     item_column: str | None = None,
     dimension_column: str | None = None,
-    target_column: str | Sequence[str] | None = None,
+    target_column: Names = None,
+    known_columns: Names = None,
+    static_columns: Names = None,
     fill_gaps: bool = False,
     date_format: str | None = None,
 ) -> list[DataEntry]:
@@ -62,6 +74,13 @@ def from_frame(
         Column that names the dimension; ``target_column`` then holds the values.
     target_column
         Column or columns of values; all remaining ones where omitted.
+    known_columns
+        Column or columns that are known in advance, such as prices or holidays: they are not
+        forecast, but help to. Their future stands in rows after the last value, which are empty
+        in all columns of values; these rows are no part of the history.
+    static_columns
+        Column or columns that say the same in all rows of a series: numbers, or anything else as
+        categories.
     fill_gaps
         Insert the times that lack as rows of missing values, rather than refuse them.
     date_format
@@ -71,30 +90,51 @@ def from_frame(
     Returns
     -------
     list of dict
-        Entries with ``target`` ``[D, time]``, ``start``, ``item_id`` and ``dimension_names``.
+        Entries with ``target`` ``[D, time]``, ``start``, ``item_id``, ``dimension_names`` and
+        ``stamps``: where in its step a time stands, for :func:`to_frame` and
+        :func:`entry_to_frame`. Known columns are ``feat_dynamic_real`` ``[F, time + future]``,
+        with their names in ``known_columns``; static ones ``feat_static_real`` and
+        ``feat_static_cat``.
 
     Raises
     ------
     DataError
         Unsorted, duplicated or lacking times, dates that may be read in two ways, a time zone other
         than universal time, a frequency that cannot be inferred, values that are infinite or not
-        numbers, nothing in the frame. The message says which and how to mend it.
+        numbers, nothing in the frame, a column that isn't there or is given twice, known columns
+        with gaps, static ones that change. The message says which and how to mend it.
 
     Examples
     --------
     >>> import pandas as pd
     >>> times = pd.date_range("2024-01-01", periods=4, freq="D")
-    >>> df = pd.DataFrame({"north": [1, 2, 3, 4], "south": [5, 6, 7, 8]}, index=times)
+    >>> df = pd.DataFrame({"north": [1.0, 2, 3, 4], "south": [5.0, 6, 7, 8]}, index=times)
     >>> entry, = from_frame(df)
     >>> entry["target"].shape, entry["start"].freqstr, entry["dimension_names"]
     ((2, 4), 'D', ['north', 'south'])
+
+    Of the last day, only the plan is known:
+
+    >>> df.iloc[-1] = float("nan")
+    >>> entry, = from_frame(df.assign(holiday=[0, 0, 1, 0]), known_columns="holiday")
+    >>> entry["target"].shape, entry["feat_dynamic_real"].shape
+    ((2, 3), (1, 4))
     """
     df = df.to_frame() if isinstance(df, pd.Series) else df
     if not isinstance(df, pd.DataFrame):
         raise TypeError(f"expected a pandas DataFrame, got {type(df).__name__}")
     if df.empty:
         raise DataError(f"the table is empty, shape {df.shape}")
-    _require_columns(df, time_column, item_column, dimension_column, target_column)
+    check_roles(
+        df,
+        time_column=time_column,
+        item_column=item_column,
+        dimension_column=dimension_column,
+        target_column=target_column,
+        known_columns=known_columns,
+        static_columns=static_columns,
+    )
+    known, static = as_list(known_columns), as_list(static_columns)
     if time_column is not None:
         df = df.set_index(time_column)
     # All at once: the dates of one item may tell how those of another are to be read.
@@ -107,12 +147,17 @@ def from_frame(
     entries = []
     for item_id, frame in items:
         label = "the table" if item_column is None else f"item {item_id!r}"
-        wide = _to_wide(frame, dimension_column, target_column, label)
-        entries.append(_entry(wide, item_id, freq, fill_gaps, label))
+        values = frame.drop(columns=[*known, *static]) if known or static else frame
+        wide = _to_wide(values, dimension_column, target_column, label)
+        ahead = frame[known] if known else None
+        if ahead is not None and dimension_column is not None:
+            ahead = once_per_time(ahead, label)
+        entry = _entry(wide, ahead, item_id, freq, fill_gaps, label)
+        entries.append(entry | (static_fields(frame[static], label) if static else {}))
     return validate_entries(entries)
 
 
-def as_entries(data: Any, freq: str | None = None) -> list[DataEntry]:
+def as_entries(data: Any, freq: str | None = None, known_columns: Names = None) -> list[DataEntry]:
     """Validated entries of whatever holds series: a DataFrame, a Series or a GluonTS data set.
 
     Raises
@@ -120,16 +165,19 @@ def as_entries(data: Any, freq: str | None = None) -> list[DataEntry]:
     DataError
         The data can't be used as they are.
     TypeError
-        The data are none of these.
+        The data are none of these, or ``known_columns`` are given of what has no columns.
     """
-    if isinstance(data, pd.DataFrame):
-        return from_frame(data, freq=freq)
-    if isinstance(data, pd.Series):
-        return from_frame(data.to_frame(), freq=freq)
+    if isinstance(data, (pd.DataFrame, pd.Series)):
+        return from_frame(data, freq=freq, known_columns=known_columns)
     if isinstance(data, (str, os.PathLike, np.ndarray)):
         raise TypeError(
             f"expected a DataFrame or a list of entries, got a {type(data).__name__}: use "
             "tsdiff.read_series(path) for a file, pandas.DataFrame(array, index=times) for an array"
+        )
+    if known_columns is not None:
+        raise TypeError(
+            "known_columns names columns of a DataFrame, and the data are entries, which carry "
+            "feat_dynamic_real: leave it out, or give it to tsdiff.from_frame"
         )
     return validate_entries(data)
 
@@ -219,14 +267,16 @@ def to_frame(
     quantiles
         Levels between 0 and 1.
     dimension_names
-        Names of the ``D`` dimensions, ``"0"``, ``"1"``, ... by default.
+        Names of the ``D`` dimensions; those that the forecasts carry by default, or else ``"0"``,
+        ``"1"``, ...
 
     Returns
     -------
     DataFrame
         Columns ``item_id, time, dimension, mean`` and one per quantile, named ``"0.1"`` and so on;
-        one row per forecast, step and dimension. ``time`` is the beginning of the step, or
-        the day that names a week.
+        one row per forecast, step and dimension. ``time`` continues the times of the frame
+        that was forecast; of other entries it is the beginning of the step, or the day that names
+        a week.
 
     Raises
     ------
@@ -241,16 +291,16 @@ def to_frame(
     for position, forecast in enumerate(several):
         mean = _as_matrix(forecast.mean)
         length, num_dims = mean.shape
-        names = [str(dim) for dim in range(num_dims)]
-        if dimension_names is not None:
-            names = [str(name) for name in dimension_names]
+        info = getattr(forecast, "info", None) or {}
+        given = info.get("dimension_names") if dimension_names is None else dimension_names
+        names = [str(name) for name in (range(num_dims) if given is None else given)]
         if len(names) != num_dims:
             raise ValueError(f"{len(names)} dimension names for a forecast of {num_dims}")
-        times = to_times(pd.period_range(forecast.start_date, periods=length))
+        times = _times(forecast.start_date, length, info.get("stamps"))
         item_id = position if forecast.item_id is None else forecast.item_id
         columns = {
             "item_id": str(item_id),
-            "time": np.repeat(times.to_numpy(), num_dims),
+            "time": times.repeat(num_dims),
             "dimension": names * length,
             "mean": mean.ravel(),
         }
@@ -268,13 +318,36 @@ def to_frame(
 def entry_to_frame(entry: DataEntry) -> pd.DataFrame:
     """The wide frame of an entry: times as index, one column per dimension.
 
-    Times stand for the beginning of a step, or for a week by the day that names it.
+    Times are those of the frame that the entry was made of; of other entries the beginnings of
+    steps, or the day that names a week.
     ``from_frame(entry_to_frame(entry), freq=entry["start"].freqstr)`` gives the entry back.
     """
     target = _as_matrix(np.asarray(entry["target"]).T)
     names = entry.get("dimension_names") or [str(dim) for dim in range(target.shape[1])]
-    times = to_times(pd.period_range(entry["start"], periods=len(target)))
+    times = _times(entry["start"], len(target), entry.get("stamps"))
     return pd.DataFrame(target, index=times.rename("time"), columns=list(names))
+
+
+def check_quantiles(quantiles: Any) -> None:
+    """Raise a ValueError unless these are levels strictly between 0 and 1."""
+    try:
+        levels = [float(level) for level in quantiles]
+    except (TypeError, ValueError):
+        levels = []
+    if not levels or not all(0.0 < level < 1.0 for level in levels):
+        raise ValueError(
+            f"quantiles must be a list of levels between 0 and 1, as [0.1, 0.5, 0.9]; got "
+            f"{quantiles!r}"
+        )
+
+
+def forecast_info(entry: DataEntry) -> dict[str, Any]:
+    """What goes with the forecasts of an entry: names of its dimensions, and how it is stamped."""
+    return {key: entry[key] for key in ("dimension_names", "stamps") if entry.get(key) is not None}
+
+
+def _times(start: pd.Period, count: int, stamps: Stamps | None) -> pd.DatetimeIndex:
+    return (stamps or Stamps()).of(pd.period_range(start, periods=count))
 
 
 def _as_matrix(values: np.ndarray) -> np.ndarray:
@@ -282,29 +355,13 @@ def _as_matrix(values: np.ndarray) -> np.ndarray:
     return values[:, np.newaxis] if values.ndim == 1 else values
 
 
-def _require_columns(df: pd.DataFrame, *wanted: str | Sequence[str] | None) -> None:
-    duplicated = df.columns[df.columns.duplicated()]
-    if len(duplicated):
-        raise DataError(f"two columns are called {duplicated[0]!r}: rename one")
-    for names in wanted:
-        for name in _as_list(names):
-            if name not in df.columns:
-                raise DataError(f"no column {name!r}; the columns are {list(df.columns)}")
-
-
-def _as_list(names: str | Sequence[str] | None) -> list[str]:
-    if names is None:
-        return []
-    return list(names) if isinstance(names, (list, tuple, pd.Index)) else [names]
-
-
 def _to_wide(
     frame: pd.DataFrame,
     dimension_column: str | None,
-    target_column: str | Sequence[str] | None,
+    target_column: Names,
     label: str,
 ) -> pd.DataFrame:
-    targets = _as_list(target_column)
+    targets = as_list(target_column)
     if dimension_column is None:
         return frame[targets] if targets else frame
     values = targets or [name for name in frame.columns if name != dimension_column]
@@ -318,55 +375,39 @@ def _to_wide(
     if len(twice):
         time, dimension = twice[0]
         raise DataError(f"{label} has two values of dimension {dimension!r} at {time}: keep one")
-    _check_numeric(frame[values], label)
+    check_numeric(frame[values], label)
     wide = frame[values[0]].set_axis(keys).unstack()  # noqa: PD010 (a pivot of one value per cell)
     order = frame[dimension_column].unique()
     return wide[list(order)]
 
 
-def _check_numeric(frame: pd.DataFrame, label: str) -> None:
-    for name, column in frame.items():
-        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
-            continue
-        if column.isna().all():  # an empty column comes as objects: reported as all missing later
-            continue
-        as_numbers = pd.to_numeric(column, errors="coerce")
-        bad = column[as_numbers.isna() & column.notna()]
-        example = f"first such value {bad.iloc[0]!r} at {bad.index[0]}; " if len(bad) else ""
-        raise DataError(
-            f"column {name!r} of {label} is not numeric (dtype {column.dtype}); {example}"
-            f"{_advice(bad)}",
-            pandas="pd.to_numeric(..., errors='coerce')",
-        )
-
-
-def _advice(bad: pd.Series) -> str:
-    if bad.astype(str).str.fullmatch(r"-?[\d.]*,\d+").any():
-        return (
-            "do commas stand before decimals? Of a file, say so by decimal=',', or --decimal ',' "
-            "on the command line"
-        )
-    return "leave the column out by naming the others, target_column or --target-column, or mend it"
-
-
 def _entry(
-    wide: pd.DataFrame, item_id: str, freq: str | None, fill_gaps: bool, label: str
+    wide: pd.DataFrame,
+    known: pd.DataFrame | None,
+    item_id: str,
+    freq: str | None,
+    fill_gaps: bool,
+    label: str,
 ) -> DataEntry:
     if not wide.shape[1]:
         raise DataError(f"{label} has times but no column of values beside them")
-    periods = to_regular_periods(wide.index, freq, label, fill_gaps=fill_gaps)
-    _check_numeric(wide, label)
+    times, periods = to_regular_periods(wide.index, freq, label, fill_gaps=fill_gaps)
+    check_numeric(wide, label)
     values = wide.to_numpy(dtype=np.float64, na_value=np.nan)
     _check_values(values, wide, label)
     steps = (periods.asi8 - periods.asi8[0]) // periods.freq.n
     target = np.full((wide.shape[1], steps[-1] + 1), np.nan)
     target[:, steps] = values.T
-    return {
+    entry: DataEntry = {
         "target": target,
         "start": periods[0],
         "item_id": item_id,
         "dimension_names": [str(name) for name in wide.columns],
+        "stamps": find_stamps(times, periods, wide.index),
     }
+    if known is not None:
+        entry |= known_fields(target, known, steps, periods, label)
+    return entry
 
 
 def _check_values(values: np.ndarray, wide: pd.DataFrame, label: str) -> None:
@@ -379,5 +420,6 @@ def _check_values(values: np.ndarray, wide: pd.DataFrame, label: str) -> None:
     silent = np.flatnonzero(np.isnan(values).all(axis=0))
     if silent.size:
         raise DataError(
-            f"column {wide.columns[silent[0]]!r} of {label} holds no value at all: drop it"
+            f"column {wide.columns[silent[0]]!r} of {label} holds no value at all: give more "
+            "history, in which it has some, or drop it before training"
         )

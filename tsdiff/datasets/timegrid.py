@@ -154,8 +154,8 @@ def to_times(periods: pd.PeriodIndex) -> pd.DatetimeIndex:
 
 def to_regular_periods(
     index: pd.Index, freq: str | None, label: str, *, fill_gaps: bool = False
-) -> pd.PeriodIndex:
-    """Periods of a time index; refuses disorder, and gaps unless ``fill_gaps``.
+) -> tuple[pd.DatetimeIndex | pd.PeriodIndex, pd.PeriodIndex]:
+    """A time index as times, and their periods; refuses disorder, and gaps unless ``fill_gaps``.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def to_regular_periods(
             "fill_gaps=True of tsdiff.from_frame, or --fill-gaps on the command line, inserts them "
             "as missing values; or give another freq"
         )
-    return periods
+    return times, periods
 
 
 def _refuse_coarser(times: pd.DatetimeIndex | pd.PeriodIndex, asked: str, label: str) -> None:
@@ -334,31 +334,3 @@ def _check_phase(times: pd.DatetimeIndex, periods: pd.PeriodIndex, label: str) -
             f"{label}: {times[int(moved.argmax())]} does not lie on the grid of frequency "
             f"{periods.freqstr!r} that begins at {times[0]}; resample to a regular grid"
         )
-
-
-def as_in_index(times: pd.Series, index: pd.Index, steps: int, freq: str) -> pd.Series:
-    """Times of forecast steps, stamped as the history's own index stamps its steps.
-
-    A history of month ends is continued by month ends, one of mornings at six by mornings at six.
-    Where the index follows no rule that pandas knows, times stay as they are.
-
-    Parameters
-    ----------
-    times
-        Beginnings of the steps, every one of the ``steps`` after the index' end at least once.
-    index
-        Index of the history.
-    steps
-        Length of the forecast.
-    freq
-        Frequency of its periods. Business days are told by it alone: five of one week look like
-        any days.
-    """
-    if not isinstance(index, pd.DatetimeIndex):
-        return times
-    beginnings = pd.DatetimeIndex(times.unique()).sort_values()
-    rule = freq if freq == "B" else pd.infer_freq(index) if len(index) > 2 else None
-    if rule is None or len(beginnings) != steps:
-        return times.dt.tz_localize(index.tz)
-    continued = pd.date_range(index[-1], periods=steps + 1, freq=rule)[1:]
-    return times.map(dict(zip(beginnings, continued, strict=True)))

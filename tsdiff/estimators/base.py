@@ -15,10 +15,11 @@ from gluonts.model.estimator import Estimator
 from tsdiff.datasets import DataError, DataWarning, as_entries, cut_before
 from tsdiff.datasets.faults import faults_of
 from tsdiff.decoders import Decoder
-from tsdiff.estimators import checks, prepare
+from tsdiff.estimators import checks, layout, prepare
 from tsdiff.estimators.calibration import calibrate
 from tsdiff.estimators.horizon import HorizonModel
 from tsdiff.estimators.horizon_events import HorizonEvents, LeadingModes, WhitenedSteps
+from tsdiff.estimators.layout import Layout
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.estimators.predictor import GenerativePredictor
 from tsdiff.networks import NETWORKS, Network
@@ -241,6 +242,7 @@ class GenerativeEstimator(Estimator):
         data: Any,
         validation_data: Any = None,
         *,
+        known_columns: str | Sequence[str] | None = None,
         checkpoint_dir: str | Path | None = None,
         progress: bool = True,
     ) -> GenerativePredictor:
@@ -254,6 +256,10 @@ class GenerativeEstimator(Estimator):
         validation_data
             Entries whose last ``prediction_length`` steps choose when to stop. Training data
             are cut before the first of these steps. None holds out windows by itself.
+        known_columns
+            Columns of a DataFrame that are known in advance and not forecast, as
+            :func:`tsdiff.from_frame` has them. The predictor finds them by name in every DataFrame
+            that it is given.
         checkpoint_dir
             Folder for checkpoints. If it holds the checkpoint of an interrupted run, that run
             is continued, and ends as if it had never been interrupted.
@@ -275,15 +281,17 @@ class GenerativeEstimator(Estimator):
         -----
         DataWarning
             If there is no room for validation windows, some series have nothing before them, gaps
-            leave hardly a whole horizon, or a value lies so far out that it can't be data.
+            leave hardly a whole horizon, a value lies so far out that it can't be data, there are
+            covariates that no model reads, or some columns look like covariates.
         """
         checks.check_parameters(self)
-        entries = as_entries(data, self.freq)
-        names = prepare.names_of(entries[0])
-        entries = prepare.align_dimensions(entries, names)
-        if found := faults_of(entries):
-            warnings.warn(found, DataWarning, stacklevel=2)
-        held_out, kept = self._divided(entries, validation_data, names)
+        entries = layout.without_unread(as_entries(data, self.freq, known_columns))
+        found = Layout.of(entries)
+        entries = layout.arranged(entries, found)
+        layout.warn_of_plans(entries, self.prediction_length)
+        if told := faults_of(entries):
+            warnings.warn(told, DataWarning, stacklevel=2)
+        held_out, kept = self._divided(entries, validation_data, found)
         # Of the mean, every window has a unit of its own, and "none" is none.
         measured = self.decoding == "horizon" or self.scaling not in UNREFERRED
         sizes = sizes_of(kept) if measured and len(kept) > 1 else None
@@ -299,6 +307,7 @@ class GenerativeEstimator(Estimator):
             linear=self.linear,
             decoding=self.decoding,
             sizes=sizes,
+            layout=found,
         )
         checks.check_compatible(held_out, facts, needed=self.prediction_length + 1)
         checks.check_lengths(self, kept, facts)
@@ -308,7 +317,7 @@ class GenerativeEstimator(Estimator):
             warnings.warn(_FEW_ARE_WHOLE.format(share, self.title()), DataWarning, stacklevel=2)
         told, windows = series, sampler
         if late := prepare.late_dimensions(series, entries):
-            listed = ", ".join(repr(names[d]) for d in late)
+            listed = ", ".join(repr(facts.dimension_names[d]) for d in late)
             warnings.warn(_BEGINS_LATE.format(listed), DataWarning, stacklevel=2)
             told = load_series(entries, facts.freq, 0, sizes=sizes)
             windows = WindowSampler(told, model.past_length, self.prediction_length)
@@ -349,8 +358,8 @@ class GenerativeEstimator(Estimator):
         """
         checks.check_parameters(self)
         facts = model.facts
-        entries = prepare.align_dimensions(as_entries(data, facts.freq), facts.dimension_names)
-        held_out, kept = self._divided(entries, validation_data, facts.dimension_names)
+        entries = layout.arranged(layout.read(data, facts, facts.freq), facts)
+        held_out, kept = self._divided(entries, validation_data, facts)
         checks.check_compatible(entries, facts)
         checks.check_compatible(held_out, facts, needed=self.prediction_length + 1)
         if not held_out and self.num_validation_windows is None:
@@ -363,7 +372,7 @@ class GenerativeEstimator(Estimator):
         return self._session(model, sampler, held_out, checkpoint_dir, progress)
 
     def _divided(
-        self, entries: list[dict[str, Any]], validation_data: Any, names: tuple[str, ...]
+        self, entries: list[dict[str, Any]], validation_data: Any, found: Layout | DataFacts
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Entries that end in a validation window, and those that are left to train on."""
         horizon = self.prediction_length
@@ -375,7 +384,8 @@ class GenerativeEstimator(Estimator):
         if validation_data is None:
             held_out = prepare.hold_out(entries, horizon, self.num_validation_windows)
         else:
-            held_out = prepare.align_dimensions(as_entries(validation_data, self.freq), names)
+            unseen = layout.read(validation_data, found, self.freq)
+            held_out = layout.arranged(unseen, found)
         return held_out, cut_before(entries, held_out, horizon)
 
     def _session(

@@ -11,8 +11,8 @@ import torch
 from tsdiff.datasets import DataError
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.decoders.likelihood import TRACES
+from tsdiff.estimators.layout import names_of
 from tsdiff.estimators.model import DataFacts
-from tsdiff.estimators.prepare import names_of
 from tsdiff.guidance import Guidance
 from tsdiff.guidance.conditions import check_together
 from tsdiff.guidance.reading import Outlook
@@ -240,29 +240,22 @@ def check_compatible(
 
 
 def _check_covariates(entry: dict[str, Any], label: str, facts: DataFacts, length: int) -> None:
-    dynamic = np.asarray(entry.get("feat_dynamic_real", np.zeros((0, length))))
-    if len(dynamic) != facts.num_dynamic_real:
-        raise DataError(
-            f"{label} has {len(dynamic)} rows of feat_dynamic_real, and the model was made for "
-            f"{facts.num_dynamic_real}"
-        )
-    if len(dynamic) and dynamic.shape[1] < length:
-        raise DataError(
-            f"feat_dynamic_real of {label} ends after {dynamic.shape[1]} steps, and must be "
-            f"known for {length}: the history and the {facts.prediction_length} steps to forecast"
-        )
-    static = len(np.asarray(entry.get("feat_static_real", ())))
-    if static != facts.num_static_real:
-        raise DataError(
-            f"{label} has {static} feat_static_real, and the model was made for "
-            f"{facts.num_static_real}"
-        )
-    categories = np.asarray(entry.get("feat_static_cat", ()), dtype=int)
-    if len(categories) != len(facts.cardinalities):
-        raise DataError(
-            f"{label} has {len(categories)} feat_static_cat, and the model was made for "
-            f"{len(facts.cardinalities)}"
-        )
+    categories = entry.get("feat_static_cat", ())
+    for field, wanted, option in (
+        ("feat_dynamic_real", facts.num_dynamic_real, "known_columns"),
+        ("feat_static_real", facts.num_static_real, "static_columns"),
+        ("feat_static_cat", len(facts.cardinalities), "static_columns"),
+    ):
+        found = len(entry.get(field, ()))
+        on_the_command_line = "--" + option.replace("_", "-").removesuffix("s")
+        mend = f": name them by tsdiff.from_frame(df, {option}=[...]) or {on_the_command_line}"
+        if found != wanted:
+            raise DataError(
+                f"{label} has {found} rows of {field}, and the model was made for {wanted}"
+                + (mend if found < wanted else "")
+            )
+    if facts.num_dynamic_real and entry["feat_dynamic_real"].shape[1] < length:
+        raise DataError(_ends_early(entry, label, length))
     for column, (category, cardinality) in enumerate(
         zip(categories, facts.cardinalities, strict=True)
     ):
@@ -284,6 +277,18 @@ def check_device(device: Any) -> None:
             f"device={str(device)!r} can't be used ({reason}; PyTorch {torch.__version__}): leave "
             "it out to compute on the processor, or install a PyTorch that supports your GPU"
         ) from error
+
+
+@business_day_periods()
+def _ends_early(entry: dict[str, Any], label: str, length: int) -> str:
+    """That covariates end before the forecast does: where, and where they should."""
+    reach, end = entry["feat_dynamic_real"].shape[1], entry["target"].shape[1]
+    what = ", ".join(entry.get("known_columns") or ["feat_dynamic_real"])
+    return (
+        f"{what} of {label} ends after {reach - end} of the {length - end} steps to forecast, at "
+        f"{entry['start'] + (reach - 1)}, and must be known until {entry['start'] + (length - 1)}. "
+        "In a frame these are rows after the last values, empty in all but the known columns"
+    )
 
 
 def positive_integer(name: str, value: Any) -> None:

@@ -21,10 +21,11 @@ from gluonts.model.estimator import Estimator
 from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import Predictor
 
-from tsdiff.datasets import as_entries
-from tsdiff.datasets.quantiles import check_quantiles, quantile_frame
-from tsdiff.estimators import checks, prepare, saving
+from tsdiff.datasets import as_entries, to_frame
+from tsdiff.datasets.frames import check_quantiles
+from tsdiff.estimators import checks, layout, saving
 from tsdiff.estimators.base import GenerativeEstimator
+from tsdiff.estimators.layout import Layout
 from tsdiff.estimators.predictor import GenerativePredictor
 from tsdiff.solvers import Grid, Solver
 
@@ -123,6 +124,7 @@ class EnsembleEstimator(Estimator):
         data: Any,
         validation_data: Any = None,
         *,
+        known_columns: str | Sequence[str] | None = None,
         checkpoint_dir: str | Path | None = None,
         progress: bool = True,
     ) -> EnsemblePredictor:
@@ -130,7 +132,7 @@ class EnsembleEstimator(Estimator):
 
         Parameters
         ----------
-        data, validation_data, progress
+        data, validation_data, known_columns, progress
             As for :meth:`GenerativeEstimator.fit`.
         checkpoint_dir
             Folder for checkpoints, one folder in it for each member: an interrupted run is
@@ -144,8 +146,10 @@ class EnsembleEstimator(Estimator):
         members = self.make_members()
         # Once for all members: what is handed over may be an iterator.
         freq = self.estimator.freq
-        given = as_entries(data, freq)
-        unseen = None if validation_data is None else as_entries(validation_data, freq)
+        given = layout.without_unread(as_entries(data, freq, known_columns))
+        found, unseen = Layout.of(given), None
+        if validation_data is not None:
+            unseen = layout.read(validation_data, found, freq)
         predictors = []
         for number, member in enumerate(members):
             folder = None if checkpoint_dir is None else _member(Path(checkpoint_dir), number)
@@ -276,10 +280,10 @@ class EnsemblePredictor(Predictor):
             raise ValueError(
                 f"num_samples must be at least {count}, one for each member, got {num_samples}"
             )
-        given = as_entries(dataset, self.facts.freq)
+        given = layout.read(dataset, self.facts, self.facts.freq)
         if quantiles is not None:
             check_quantiles(quantiles)
-            given = prepare.align_dimensions(given, self.facts.dimension_names)
+            given = layout.align_dimensions(given, self.facts.dimension_names)
         shares = [num_samples // count + (k < num_samples % count) for k in range(count)]
         options: dict[str, Any] = {"solver": solver, "num_steps": num_steps, "grid": grid}
         options |= {"batch_size": batch_size, "precision": precision, "device": device}
@@ -290,7 +294,7 @@ class EnsemblePredictor(Predictor):
         forecasts = map(_pooled, zip(*drawn, strict=True))
         if quantiles is None:
             return forecasts
-        return quantile_frame(forecasts, dataset, quantiles, self.facts.dimension_names)
+        return to_frame(forecasts, quantiles)
 
     def log_prob(self, dataset: Any, **options: Any) -> np.ndarray:
         r"""Log-density of each window's steps under the mixture, given what precedes.
@@ -318,7 +322,7 @@ class EnsemblePredictor(Predictor):
         DataError, TypeError, ValueError
             As a single model does.
         """
-        given = as_entries(dataset, self.facts.freq)
+        given = layout.read(dataset, self.facts, self.facts.freq)
         each = np.stack([member.log_prob(given, **options) for member in self.members])
         missing = np.isnan(each).any(axis=0)
         paths = np.where(missing, 0.0, each).cumsum(axis=2)
@@ -418,7 +422,7 @@ def load(path: str | Path) -> GenerativePredictor | EnsemblePredictor:
 def _pooled(forecasts: tuple[SampleForecast, ...]) -> SampleForecast:
     first = forecasts[0]
     samples = np.concatenate([forecast.samples for forecast in forecasts])
-    return SampleForecast(samples, first.start_date, item_id=first.item_id)
+    return SampleForecast(samples, first.start_date, item_id=first.item_id, info=first.info)
 
 
 def _forecast_of(member: GenerativePredictor) -> tuple[int, str, tuple[str, ...]]:

@@ -58,6 +58,9 @@ class DataFacts:
         Names of the D dimensions.
     plan
         How the whole horizon is forecast where it is drawn at once, or None.
+    known_columns, categories
+        Names of the dynamic covariates and of each static one's categories, empty where these came
+        without.
     sizes
         Typical size of changes, where each series is measured in its own; all tensors of the model
         are in these units. None: values are as they are.
@@ -79,6 +82,8 @@ class DataFacts:
     dimension_names: tuple[str, ...]
     plan: Plan | None = None
     sizes: Sizes | None = None
+    known_columns: tuple[str, ...] = ()
+    categories: tuple[tuple[str, ...], ...] = ()
 
 
 class _Past(NamedTuple):

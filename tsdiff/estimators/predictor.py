@@ -15,10 +15,10 @@ import torch
 from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import Predictor, RepresentablePredictor
 
-from tsdiff.datasets import DataError, as_entries, truncate
+from tsdiff.datasets import DataError, to_frame, truncate
 from tsdiff.datasets.businessdays import business_day_periods
-from tsdiff.datasets.quantiles import check_quantiles, quantile_frame
-from tsdiff.estimators import checks, prepare, saving
+from tsdiff.datasets.frames import check_quantiles, forecast_info
+from tsdiff.estimators import checks, layout, saving
 from tsdiff.estimators.model import ForecastModel
 from tsdiff.estimators.preferring import Cost, PreferenceOptions, prefer
 from tsdiff.guidance import Guidance, as_guidance
@@ -107,18 +107,19 @@ class GenerativePredictor(RepresentablePredictor):
         Parameters
         ----------
         dataset
-            A GluonTS data set, or a DataFrame as for ``fit``; columns are matched by name. NaN is
-            missing; a series shorter than the context is taken as unobserved before its start
-            (of whole horizons, the closed form takes its seasons as repeated there), and one that
-            ends in steps without any observation is forecast from the last one on. Give all the
-            history there is: more than the context tells how large errors have been of late
+            A GluonTS data set, or a DataFrame as for ``fit``; columns are matched by name, those
+            that are known in advance included, whose future stands in rows after the last values.
+            NaN is missing; a series shorter than the context is taken as unobserved before its
+            start (of whole horizons, the closed form takes its seasons as repeated there), and one
+            that ends in steps without any observation is forecast from the last one on. Give all
+            the history there is: more than the context tells how large errors have been of late
             (``model.history_length`` steps at most).
         num_samples
             Samples per series.
         quantiles
             Levels in (0, 1). If given, the result is a DataFrame with one row per series, time
-            and dimension, and columns for the mean and each quantile; times continue a
-            DataFrame's own index.
+            and dimension, and columns for the mean and each quantile; times continue those of
+            a DataFrame, also where entries were made of it.
         solver, num_steps, grid
             How samples are drawn; any solver that the decoder's process allows, whatever it
             was trained with. None takes the estimator's.
@@ -144,7 +145,8 @@ class GenerativePredictor(RepresentablePredictor):
         -------
         Iterator of SampleForecast, or DataFrame
             Samples are ``[num_samples, prediction_length, D]``, their dimensions in the order
-            of the series they continue; a DataFrame's in the order that was trained on.
+            of the series they continue; a DataFrame's in the order that was trained on. ``info``
+            has their names as ``dimension_names``.
 
         Raises
         ------
@@ -159,6 +161,12 @@ class GenerativePredictor(RepresentablePredictor):
             If no sample can have what the conditions ask for.
         NonFiniteForecastError
             If samples are NaN or infinite.
+
+        Warns
+        -----
+        DataWarning
+            If the last ``prediction_length`` steps look like a plan of the future in columns that
+            the model takes as history.
         """
         self.check_options(num_samples, solver, num_steps, grid, batch_size, precision)
         if solver is not None:
@@ -166,9 +174,10 @@ class GenerativePredictor(RepresentablePredictor):
         checks.check_device(device)
         if quantiles is not None:
             check_quantiles(quantiles)
-        given = as_entries(dataset, self.facts.freq)
-        entries = prepare.align_dimensions(given, self.facts.dimension_names)
+        given = layout.read(dataset, self.facts, self.facts.freq)
+        entries = layout.arranged(given, self.facts)
         checks.check_compatible(entries, self.facts, future=self.prediction_length)
+        layout.warn_of_plans(entries, self.prediction_length)
         sampler = {"solver": solver, "num_steps": num_steps, "grid": grid, "precision": precision}
         guidance = as_guidance(guidance)
         checks.check_guidance(guidance, given, self.facts, self.estimator, solver)
@@ -180,7 +189,7 @@ class GenerativePredictor(RepresentablePredictor):
         forecasts = self._forecasts(entries, plan, num_samples, sampler, seed, batch_size, device)
         if quantiles is None:
             return map(self._in_order_of, given, forecasts)
-        return quantile_frame(forecasts, dataset, quantiles, self.facts.dimension_names)
+        return to_frame(forecasts, quantiles)
 
     @staticmethod
     def check_options(
@@ -287,10 +296,11 @@ class GenerativePredictor(RepresentablePredictor):
                 "too few steps. Try more steps, another solver, or train again with a lower "
                 "learning_rate"
             )
-        for one, mine in zip(series, samples, strict=True):
+        for (_, entry, _), one, mine in zip(batch, series, samples, strict=True):
             with business_day_periods():
                 start = one.start + len(one) + silence
-            yield SampleForecast(mine, start, item_id=one.item_id)
+            info = {"dimension_names": list(self.facts.dimension_names)} | forecast_info(entry)
+            yield SampleForecast(mine, start, item_id=one.item_id, info=info)
 
     def _conditions(self, guidance: Guidance | None, entry: dict[str, Any]) -> SteeringMaker | None:
         """What makes the steering of one series' samples; None if nothing is known of it."""
@@ -360,8 +370,8 @@ class GenerativePredictor(RepresentablePredictor):
         checks.check_likelihood(method, options)
         checks.check_device(device)
         checks.positive_integer("batch_size", batch_size)
-        given = as_entries(dataset, self.facts.freq)
-        entries = prepare.align_dimensions(given, self.facts.dimension_names)
+        given = layout.read(dataset, self.facts, self.facts.freq)
+        entries = layout.arranged(given, self.facts)
         checks.check_compatible(entries, self.facts, needed=self.prediction_length + 1)
         self.model.to(device)
         length = self.model.history_length + self.prediction_length
@@ -392,9 +402,10 @@ class GenerativePredictor(RepresentablePredictor):
 
     def _in_order_of(self, entry: dict[str, Any], forecast: SampleForecast) -> SampleForecast:
         """A forecast whose dimensions stand as the entry's do, to be compared with it."""
-        mine, theirs = self.facts.dimension_names, prepare.names_of(entry)
+        mine, theirs = self.facts.dimension_names, layout.names_of(entry)
         if theirs != mine and set(theirs) == set(mine):
             forecast.samples = forecast.samples[..., [mine.index(name) for name in theirs]]
+            forecast.info = (forecast.info or {}) | {"dimension_names": list(theirs)}
         return forecast
 
     def distill(

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from tqdm import trange
 
-from tsdiff.datasets import DataError, as_entries
+from tsdiff.datasets import DataError
 from tsdiff.decoders import AffineDecoder, Decoder
 from tsdiff.decoders.few_step import FewStepDecoder
-from tsdiff.estimators import checks, prepare
+from tsdiff.estimators import checks, layout
 from tsdiff.estimators.model import ForecastModel
 from tsdiff.guidance.preferences import Futures, preference_loss
 from tsdiff.random import seeded
@@ -70,9 +70,7 @@ def prefer(
     _check_decoder(model.decoder)
     model = deepcopy(model).cpu()
     horizon = model.facts.prediction_length
-    entries = prepare.align_dimensions(
-        as_entries(data, model.facts.freq), model.facts.dimension_names
-    )
+    entries = layout.arranged(layout.read(data, model.facts, model.facts.freq), model.facts)
     checks.check_compatible(entries, model.facts, needed=horizon + 1)
     series = load_series(entries, model.facts.freq, 0, sizes=model.facts.sizes)
     sampler = WindowSampler(series, model.past_length, horizon)

@@ -15,6 +15,7 @@ from tsdiff.datasets import DataError, rolling_windows
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.datasets.windows import first_step
 from tsdiff.estimators.horizon import HorizonModel
+from tsdiff.estimators.layout import Layout
 from tsdiff.estimators.model import DataFacts, ForecastModel
 from tsdiff.random import seeded
 from tsdiff.transforms import (
@@ -74,45 +75,6 @@ class ValidationSet:
     num_dates: int
 
 
-def align_dimensions(entries: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Entries with their dimensions in the order of ``names``.
-
-    Entries that name no dimensions, or were trained on without names, are taken as they are.
-
-    Raises
-    ------
-    DataError
-        If an entry names other dimensions.
-    """
-    return [_align(entry, names) for entry in entries]
-
-
-def _align(entry: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    theirs = names_of(entry)
-    if theirs == names or len(theirs) != len(names):
-        return entry  # a wrong number is refused with the other checks
-    if set(theirs) != set(names):
-        if default_names(len(names)) in (names, theirs):
-            return entry
-        raise DataError(
-            f"the data have the dimensions {', '.join(theirs)}, and the model was trained on "
-            f"{', '.join(names)}: rename or select the columns"
-        )
-    order = [theirs.index(name) for name in names]
-    return entry | {"target": entry["target"][order], "dimension_names": list(names)}
-
-
-def names_of(entry: dict[str, Any]) -> tuple[str, ...]:
-    """Names of an entry's dimensions, made up where it has none."""
-    names = entry.get("dimension_names") or default_names(entry["target"].shape[0])
-    return tuple(str(name) for name in names)
-
-
-def default_names(count: int) -> tuple[str, ...]:
-    """Names of dimensions that came without."""
-    return tuple(str(i) for i in range(count))
-
-
 def gather_facts(
     entries: Sequence[dict[str, Any]],
     training: Sequence[Series],
@@ -125,6 +87,7 @@ def gather_facts(
     linear: str,
     decoding: str = "autoregressive",
     sizes: Sizes | None = None,
+    layout: Layout | None = None,
 ) -> DataFacts:
     """Everything that widths follow from; arguments that are None are chosen by frequency.
 
@@ -136,6 +99,8 @@ def gather_facts(
         What is left of them to train on: the coordinates are chosen by these alone.
     sizes
         See :class:`DataFacts`; ``training`` must be in these units.
+    layout
+        Names; those of the entries where omitted.
 
     Raises
     ------
@@ -178,7 +143,7 @@ def gather_facts(
         num_dynamic_real=len(dynamic),
         num_static_real=len(np.asarray(first.get("feat_static_real", ()))),
         cardinalities=tuple(int(column.max()) + 1 for column in np.stack(categories).T),
-        dimension_names=names_of(first),
+        **vars(layout or Layout.of(entries)),
         plan=choose_plan(training, prediction_length, found) if decoding == "horizon" else None,
         sizes=sizes,
     )

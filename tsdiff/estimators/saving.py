@@ -137,6 +137,10 @@ def load(folder: Path) -> GenerativePredictor:
         )
     for name in ("lags", "cardinalities", "dimension_names"):
         data[name] = tuple(data[name])
+    # Models of before columns could be known in advance have none of these two.
+    data["known_columns"] = tuple(data.get("known_columns", ()))
+    unnamed = [()] * len(data["cardinalities"])
+    data["categories"] = tuple(map(tuple, data.get("categories", unnamed)))
     if data.get("sizes") is not None:
         sizes = data["sizes"]
         data["sizes"] = Sizes(tuple(sizes["typical"]), sizes["weight"])

@@ -33,6 +33,7 @@ def evaluate(
     predictor: Predictor,
     dataset: Iterable[DataEntry] | pd.DataFrame,
     *,
+    known_columns: str | Sequence[str] | None = None,
     num_samples: int = 100,
     seed: int = 0,
     name: str | None = None,
@@ -48,6 +49,9 @@ def evaluate(
     dataset
         Windows: entries whose last ``predictor.prediction_length`` steps are the truth, or a
         DataFrame of which the same holds.
+    known_columns
+        Columns of a DataFrame that are known in advance and not forecast; those that the predictor
+        was trained with by default.
     num_samples
         Joint samples per forecast.
     seed
@@ -87,7 +91,7 @@ def evaluate(
             f"the predictor skips lead_time={predictor.lead_time} steps before its forecast; only "
             "forecasts that start right after the history can be scored here"
         )
-    windows = entries_of(dataset)
+    windows = entries_of(dataset, known_columns, predictor)
     histories = [split_window(entry, predictor.prediction_length)[0] for entry in windows]
     arguments = predict_kwargs | _ours(predictor.predict, num_samples=num_samples, seed=seed)
     began = time.perf_counter()
@@ -182,6 +186,7 @@ def backtest(
     num_windows: int,
     prediction_length: int | None = None,
     stride: int | None = None,
+    known_columns: str | Sequence[str] | None = None,
     progress: bool = True,
     **evaluate_kwargs: Any,
 ) -> Evaluation:
@@ -200,6 +205,8 @@ def backtest(
         Steps per window; the model's own by default, from which it cannot differ.
     stride
         Steps from one window to the next; ``prediction_length`` by default.
+    known_columns
+        As in :func:`evaluate`; an estimator is trained with them.
     progress
         Whether training shows progress bars, where the estimator's ``train`` leaves the choice.
     **evaluate_kwargs
@@ -234,7 +241,7 @@ def backtest(
     _check_arguments(predictor, evaluate_kwargs)
     if (check_options := getattr(predictor, "check_options", None)) is not None:
         check_options(**evaluate_kwargs)  # of values, where a class can tell without a model
-    entries = entries_of(entries)
+    entries = entries_of(entries, known_columns, model)
     windows = rolling_windows(entries, length, num_windows, stride)  # type: ignore[arg-type]
     if isinstance(model, Estimator):
         training = cut_before(entries, windows, length)

@@ -15,8 +15,8 @@ from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import RepresentablePredictor
 
 from tsdiff.datasets.businessdays import business_day_periods
-from tsdiff.datasets.entries import DataEntry, DataError
-from tsdiff.datasets.quantiles import check_quantiles, quantile_frame
+from tsdiff.datasets.entries import DataEntry
+from tsdiff.datasets.frames import check_quantiles, forecast_info, to_frame
 from tsdiff.datasets.windows import split_window
 from tsdiff.evaluation.inputs import entries_of, unknown_argument
 
@@ -101,7 +101,7 @@ class Baseline(RepresentablePredictor):
         if quantiles is None:
             return forecasts
         check_quantiles(quantiles)
-        return quantile_frame(forecasts, dataset, quantiles, _shared_names(entries))
+        return to_frame(forecasts, quantiles)
 
     def _forecasts(
         self, entries: list[DataEntry], num_samples: int, seed: int
@@ -118,6 +118,7 @@ class Baseline(RepresentablePredictor):
                 samples=paths[..., 0] if target.ndim == 1 else paths,
                 start_date=start_date,
                 item_id=entry.get("item_id"),
+                info=forecast_info(dict(entry)),
             )
 
     def _check_history(self, history: np.ndarray, position: int) -> None:
@@ -207,18 +208,6 @@ class GaussianBaseline(Baseline):
 def _refuse(owner: str, unknown: Mapping[str, Any], known: Iterable[str]) -> None:
     for name in unknown:
         raise unknown_argument(owner, name, known)
-
-
-def _shared_names(entries: Sequence[DataEntry]) -> list[str] | None:
-    """Names of the dimensions of all entries, None where they have none."""
-    found = [[str(name) for name in entry.get("dimension_names") or ()] for entry in entries]
-    for position, names in enumerate(found):
-        if names != found[0]:
-            raise DataError(
-                f"entry {position} has the dimensions {names}, entry 0 {found[0]}: a table of "
-                "quantiles needs one order for all; forecast them one at a time"
-            )
-    return found[0] or None if found else None
 
 
 def _floored_factor(covariance: np.ndarray, size: np.ndarray) -> np.ndarray:

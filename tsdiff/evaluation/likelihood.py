@@ -73,7 +73,7 @@ def negative_log_likelihood(
             "score it with evaluate(), or take a model of this package, RandomWalk or "
             "VectorAutoregression"
         )
-    windows = entries_of(dataset)
+    windows = entries_of(dataset, model=predictor)
     if not windows:
         raise ValueError("nothing to score: pass at least one window")
     dims = {np.atleast_2d(np.asarray(window["target"])).shape[0] for window in windows}

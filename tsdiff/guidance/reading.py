@@ -87,7 +87,7 @@ def step_rows(what: str, given: Any, outlook: Outlook, shape: str, rank: int) ->
 def _dated(what: str, given: Any, outlook: Outlook) -> np.ndarray:
     """Rows of the forecast's own T steps, NaN where ``given`` has none."""
     start = outlook.start
-    periods = to_regular_periods(given.index, start.freqstr, what, fill_gaps=True)
+    _, periods = to_regular_periods(given.index, start.freqstr, what, fill_gaps=True)
     steps = (periods.asi8 - start.ordinal) // start.freq.n
     inside = (steps >= 0) & (steps < outlook.length)
     if not inside.any():

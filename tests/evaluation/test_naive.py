@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from gluonts.model.predictor import Predictor
 
-from tsdiff.datasets import DataError, entry_to_frame
+from tsdiff.datasets import entry_to_frame
 from tsdiff.evaluation import LastValue, RandomWalk, SeasonalNaive, baselines, evaluate
 from tsdiff.evaluation.naive import season_length
 
@@ -146,8 +146,8 @@ def test_quantiles_come_as_a_table():
     entries = [
         {"target": df.to_numpy().T, "start": START, "dimension_names": n} for n in ("ab", "ba")
     ]
-    with pytest.raises(DataError, match="one order for all"):
-        RandomWalk(3).predict(entries, quantiles=[0.5])
+    table = RandomWalk(3).predict(entries, quantiles=[0.5])
+    assert list(table["dimension"][::3]) == ["a", "b", "b", "a"]
 
 
 @pytest.mark.filterwarnings("error")

@@ -239,3 +239,13 @@ def test_the_integral_transform_needs_forecasts(make_entry):
     result = evaluate(RandomWalk(10), [make_entry()])
     with pytest.raises(ValueError, match="keep_forecasts=True"):
         calibration_plot(result, kind="pit")
+
+
+def test_columns_known_in_advance_are_not_drawn() -> None:
+    index = pd.date_range("2024-01-01", periods=40, freq="D")
+    df = pd.DataFrame({"a": np.arange(40.0), "b": 1.0}, index=index)
+    (forecast,) = RandomWalk(5).predict(df)
+    plan = df.assign(promotion=1.0).reindex(pd.date_range(index[0], periods=45, freq="D"))
+    plan["promotion"] = plan["promotion"].fillna(0.0)
+    figure = fan_chart(forecast, plan[["promotion", "b", "a"]])
+    assert [ax.get_title(loc="left") for ax in figure.axes][1:] == ["a", "b"]

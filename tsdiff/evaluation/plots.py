@@ -238,6 +238,10 @@ def _checked(forecast: Any) -> SampleForecast:
 def _entry(series: Mapping[str, Any] | pd.DataFrame, forecast: SampleForecast) -> Mapping[str, Any]:
     """The entry of a forecast, where a DataFrame was given as well."""
     if isinstance(series, (pd.DataFrame, pd.Series)):
+        columns = {str(name): name for name in getattr(series, "columns", ())}
+        names = (forecast.info or {}).get("dimension_names") or ()
+        if names and set(names) < set(columns):  # others are known in advance
+            series = series[[columns[name] for name in names]]
         (entry,) = as_entries(series, forecast.start_date.freqstr)
         return entry
     return series

@@ -119,7 +119,7 @@ def test_what_is_no_predictor_is_named(make_entry):
         evaluate({}, [make_entry()])
     with pytest.raises(
         TypeError,
-        match=r"Spy\.predict has no argument 'sover'; did you mean 'solver'\? It has: known_columns, num_",
+        match=r"Spy\.predict has no argument 'sover'; did you mean 'solver'\? It has: known_c",
     ):
         evaluate(Spy(), [make_entry()], sover="heun")
     with pytest.raises(ValueError, match="lead_time=2"):

@@ -240,9 +240,11 @@ def _entry(series: Mapping[str, Any] | pd.DataFrame, forecast: SampleForecast) -
     if isinstance(series, (pd.DataFrame, pd.Series)):
         columns = {str(name): name for name in getattr(series, "columns", ())}
         names = (forecast.info or {}).get("dimension_names") or ()
-        if names and set(names) < set(columns):  # others are known in advance
-            series = series[[columns[name] for name in names]]
-        (entry,) = as_entries(series, forecast.start_date.freqstr)
+        if names and set(names) < set(columns):  # the others are known in advance
+            table = pd.DataFrame(series)[[columns[name] for name in names]]
+        else:
+            table = series
+        (entry,) = as_entries(table, forecast.start_date.freqstr)
         return entry
     return series
 

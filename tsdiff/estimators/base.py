@@ -53,8 +53,8 @@ _FEW_WHOLE = 0.1
 _FEW_ARE_WHOLE = (
     "{:.1%} of the training windows have a future without a missing value, and decoding='horizon' "
     "learns from no others: {} stays close to the simple forecast in closed form, which is fitted "
-    "to futures with gaps filled in if fewer than half are whole. Fill the gaps beforehand, or "
-    "take decoding='autoregressive', which masks single values"
+    "to all values. Fill the gaps beforehand, or take decoding='autoregressive', which masks "
+    "single values"
 )
 
 _BEGINS_LATE = (
@@ -281,16 +281,17 @@ class GenerativeEstimator(Estimator):
         -----
         DataWarning
             If there is no room for validation windows, some series have nothing before them, gaps
-            leave hardly a whole horizon, a value lies so far out that it can't be data, there are
-            covariates that no model reads, or some columns look like covariates.
+            leave hardly a whole horizon, a value lies so far out that it can't be data, a dimension
+            begins too late to be learned, there are covariates that no model reads, or some columns
+            look like covariates.
         """
         checks.check_parameters(self)
         entries = layout.without_unread(as_entries(data, self.freq, known_columns))
         found = Layout.of(entries)
         entries = layout.arranged(entries, found)
         layout.warn_of_plans(entries, self.prediction_length)
-        if told := faults_of(entries):
-            warnings.warn(told, DataWarning, stacklevel=2)
+        if faults := faults_of(entries):
+            warnings.warn(faults, DataWarning, stacklevel=2)
         held_out, kept = self._divided(entries, validation_data, found)
         # Of the mean, every window has a unit of its own, and "none" is none.
         measured = self.decoding == "horizon" or self.scaling not in UNREFERRED
@@ -315,13 +316,14 @@ class GenerativeEstimator(Estimator):
         sampler = WindowSampler(series, model.past_length, self.prediction_length)
         if isinstance(model, HorizonModel) and (share := sampler.share_whole()) < _FEW_WHOLE:
             warnings.warn(_FEW_ARE_WHOLE.format(share, self.title()), DataWarning, stacklevel=2)
-        told, windows = series, sampler
         if late := prepare.late_dimensions(series, entries):
             listed = ", ".join(repr(facts.dimension_names[d]) for d in late)
             warnings.warn(_BEGINS_LATE.format(listed), DataWarning, stacklevel=2)
-            told = load_series(entries, facts.freq, 0, sizes=sizes)
-            windows = WindowSampler(told, model.past_length, self.prediction_length)
-        prepare.fit_statistics(model, told, windows, self.seed)
+            whole = load_series(entries, facts.freq, 0, sizes=sizes)
+            windows = WindowSampler(whole, model.past_length, self.prediction_length)
+            prepare.fit_statistics(model, whole, windows, self.seed)
+        else:
+            prepare.fit_statistics(model, series, sampler, self.seed)
         if not held_out and self.num_validation_windows is None:
             warnings.warn(_NO_VALIDATION.format(self.title()), DataWarning, stacklevel=2)
             return self._predictor(model, [])

@@ -147,7 +147,7 @@ def test_covariates_and_missing_values():
     data = [hourly(target, feat_dynamic_real=known)]
     predictor = make().fit(data, progress=False)
     assert np.isfinite(samples_of(predictor, data)).all()
-    with pytest.raises(tsdiff.DataError, match="must be known for"):
+    with pytest.raises(tsdiff.DataError, match="must be known until"):
         predictor.predict([hourly(target, feat_dynamic_real=known[:, :-24])])
 
 

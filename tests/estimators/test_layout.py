@@ -56,7 +56,7 @@ def test_a_window_too_short_to_show_a_column_asks_for_more_history(trained):
     table = frame(random_walk())
     table.iloc[-30:, 1] = np.nan
     assert len(list(trained.predict(table))) == 1
-    with pytest.raises(DataError, match=r"'x1' of the DataFrame holds no value.*give more history"):
+    with pytest.raises(DataError, match=r"'x1' of the table holds no value.*give more history"):
         trained.predict(table[-30:])
 
 

@@ -19,7 +19,7 @@ from tsdiff.transforms import (
     fit_linear,
     set_size,
 )
-from tsdiff.transforms.choose import Choice
+from tsdiff.transforms.choose import Choice, _rolling_level
 from tsdiff.transforms.linear import ridge_path
 
 LAGS = (1, 2, 7)
@@ -285,3 +285,11 @@ class TestChoice:
         series = [series_of(self.noise(100)), series_of(self.walk())]
         choice = choose_coordinates(series, horizon=7, context_length=28, season=7, lags=LAGS)
         assert choice.scaling == "whitened"
+
+
+def test_levels_are_of_what_came_before():
+    """A step's own value, and all later ones, have no part in its level."""
+    values = torch.from_numpy(1e6 + np.random.default_rng(0).standard_normal((40, 2)))
+    level = _rolling_level(values, 7)
+    for step in range(7, 40):
+        torch.testing.assert_close(level[step], values[step - 7 : step].mean(0))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from tsdiff.evaluation import Evaluation, Score, metrics, score_samples
 from tsdiff.evaluation.scores import score_windows
@@ -30,6 +31,19 @@ def test_monte_carlo_error_is_the_spread_over_redraws():
         spread = np.std([draw[metric].value for draw in draws], ddof=1)
         error = np.mean([draw[metric].error for draw in draws])
         assert spread / 1.5 < error < 1.5 * spread, (metric, spread, error)
+
+
+def test_the_error_of_an_energy_score_in_closed_form():
+    """A sample x takes part in both terms: what it moves the score by is |x - y| - E|x - X|."""
+    x = np.random.default_rng(3).standard_normal((1, 4000, 1, 1))
+    score = score_samples(x, np.array([[[0.5]]]), num_replicates=2)["energy_score"]
+    grid = np.linspace(-9, 9, 20_001)
+    density = norm.pdf(grid) * (grid[1] - grid[0])
+    distance = grid * (2 * norm.cdf(grid) - 1) + 2 * norm.pdf(grid)
+    influence = np.abs(grid - 0.5) - distance
+    mean = (influence * density).sum()
+    expected = np.sqrt((((influence - mean) ** 2) * density).sum() / 4000)
+    assert score.error == pytest.approx(expected, rel=0.05)  # at half the spread, 19 % more
 
 
 def test_error_shrinks_with_the_root_of_the_number_of_samples():

@@ -109,6 +109,10 @@ def test_seeds_widen_the_interval_as_they_scatter():
     assert found["b"].lower == pytest.approx(-0.3)
     assert found["b"].upper == pytest.approx(0.2)
     assert "and over seeds" in found.caption
+    # The other way round: seeds of the method held against are drawn as well.
+    back = compare([synthetic("a", loss, scale), *seeds]).significance("crps_sum", against="b")
+    assert back["a"].lower == pytest.approx(-0.2)
+    assert back["a"].upper == pytest.approx(0.3)
     same = compare([seeds[0], replace(seeds[0], name="a")]).significance("crps_sum", against="a")
     assert same["b"].lower == same["b"].upper == 0
     assert same["b"].flips == 1

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from gluonts.model.predictor import Predictor
 from scipy.stats import multivariate_normal
+from sklearn import linear_model
 
 from tsdiff.datasets import SeasonalVAR, crps_gaussian, get_dataset, split_window
 from tsdiff.evaluation import (
@@ -21,6 +22,7 @@ from tsdiff.evaluation import (
 from tsdiff.evaluation.autoregression import stable
 from tsdiff.evaluation.calendars import calendar_groups
 from tsdiff.evaluation.regression import shrunk_covariance
+from tsdiff.evaluation.ridge import _Ridge
 
 ALL = [Climatology(4), VectorAutoregression(4), SeasonalRidge(4, season_length=7, lags=(1, 2))]
 MONDAY = "2024-01-01"
@@ -171,6 +173,27 @@ def test_the_order_is_found():
     assert law.order == 2
     np.testing.assert_allclose(law.coefficients, coefficients, atol=0.06)
     np.testing.assert_allclose(law.covariance, covariance, atol=0.12)
+
+
+def test_few_steps_are_seldom_given_too_many_lags():
+    """The Bayesian criterion finds the order; Akaike's takes more, one time in six or so."""
+    found = {"aic": [], "bic": []}
+    for seed in range(40):
+        series = np.random.default_rng(seed).standard_normal((1, 400))
+        for step in range(1, 400):
+            series[0, step] += 0.6 * series[0, step - 1]
+        for criterion, orders in found.items():
+            predictor = VectorAutoregression(1, max_lags=6, criterion=criterion)
+            orders.append(predictor._fit(series, pd.Period(MONDAY, "B"))[0].order)
+    assert np.mean(np.equal(found["bic"], 1)) > 0.9
+    assert np.mean(np.equal(found["aic"], 1)) < 0.85
+
+
+def test_means_of_the_calendar_take_their_share_of_the_noise():
+    """168 means of 1,680 hours: what is left of the noise is a tenth too small."""
+    noise = np.random.default_rng(5).standard_normal((6, 1680))
+    law, _, _ = VectorAutoregression(1, max_lags=1)._fit(noise, pd.Period(MONDAY, "h"))
+    assert np.diag(law.covariance).mean() == pytest.approx(noise.var(), rel=0.02)
 
 
 def test_autoregression_has_little_regret_on_the_seasonal_var():
@@ -330,6 +353,19 @@ def test_ridge_is_calibrated_with_few_seasons():
     found = backtest(predictor, [entry_of(flat(seasons))], num_windows=150, num_samples=200)
     assert found["coverage_80"].value == pytest.approx(0.8, abs=0.03)
     assert found["coverage_sum_80"].value == pytest.approx(0.8, abs=0.04)
+
+
+def test_residuals_of_the_ridge_are_those_of_fits_without_their_rows(monkeypatch):
+    rng = np.random.default_rng(6)
+    x = 50.0 + rng.standard_normal((12, 3))
+    y = 9.0 + x @ rng.standard_normal((3, 2)) + rng.standard_normal((12, 2))
+    share = 0.05
+    monkeypatch.setattr("tsdiff.evaluation.ridge._PENALTIES", np.array([share]))
+    penalty = share * len(x) * (x - x.mean(axis=0)).var()
+    for row, found in enumerate(_Ridge.fit(x, y).residuals):
+        rest = np.delete(x, row, axis=0), np.delete(y, row, axis=0)
+        without = linear_model.Ridge(alpha=penalty).fit(*rest)
+        np.testing.assert_allclose(found, y[row] - without.predict(x[row : row + 1])[0], rtol=1e-8)
 
 
 def test_ridge_draws_residuals_of_whole_seasons_of_all_dimensions():

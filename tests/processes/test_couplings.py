@@ -55,6 +55,19 @@ def test_transport_with_a_cost_stays_within_conditions() -> None:
     assert (data - noise[order]).square().sum() < 0.9 * (data - noise).square().sum()
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_units_have_no_say(unit: float) -> None:
+    """The cost of a move between contexts is counted in that between data and noise."""
+    rng = seeded(1)
+    data, noise, context = (torch.randn(64, 1, 2, generator=rng).double() for _ in range(3))
+    coupling = OptimalTransport(0.3)
+    order = coupling(data, noise, context)
+    for weight in (0.0, 1e9):  # some of both: neither plain transport nor none
+        assert not torch.equal(order, OptimalTransport(weight)(data, noise, context))
+    assert torch.equal(coupling(unit * data, unit * noise, context), order)
+    assert torch.equal(coupling(data, noise, unit * context), order)
+
+
 def test_one_condition_for_all_is_plain_transport() -> None:
     data, noise, context = batch(50)
     still = torch.zeros_like(context)

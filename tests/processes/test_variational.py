@@ -103,6 +103,19 @@ class TestSteps:
         torch.testing.assert_close(found.matrix, exact.matrix, rtol=0, atol=2e-3)
         torch.testing.assert_close(found.offset, exact.offset, rtol=0, atol=2e-3)
 
+    @pytest.mark.parametrize("unit", [1e-3, 1e3])
+    def test_units_of_data_have_no_say_in_the_descent(self, unit: float) -> None:
+        """One learning rate serves all data: ``A`` has the unit of an inverse variance."""
+        moments, scaled = simulated(3), TrajectoryMoments(1, 3)
+        scaled.weight, scaled.x, scaled.xx = moments.weight, unit * moments.x, unit**2 * moments.xx
+        scaled.score, scaled.score_x = moments.score / unit, moments.score_x
+        drift = -0.2 * torch.eye(3).double().unsqueeze(0)
+        options = {"offset": True, "iterations": 20}  # far from the end
+        found = gradient_step(moments, 0.75, drift=drift, **options)
+        again = gradient_step(scaled, 0.75, drift=drift / unit**2, **options)
+        torch.testing.assert_close(again.matrix * unit**2, found.matrix, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(again.offset * unit, found.offset, rtol=1e-6, atol=1e-9)
+
     def test_the_gradient_learns_a_factor_in_time(self) -> None:
         """Where one matrix would do up to a factor per cell, it is found with the factors."""
         moments = TrajectoryMoments(3, 2)
@@ -273,5 +286,8 @@ def test_walks_take_equal_steps_of_beta_in_every_cell(cells: int | Tensor) -> No
         )
         assert len(inside) == 12 // sde.cells
         torch.testing.assert_close(inside, inside.mean().expand_as(inside), rtol=1e-3, atol=0)
-    for place, high, low in zip(places, times[:-1], times[1:], strict=True):
+    steps = zip(places, weights, times[:-1], times[1:], strict=True)
+    for place, weight, high, low in steps:
         assert sde.edges[place] <= low < high <= sde.edges[place + 1]
+        covered = sde.schedule.integrated_rate(high) - sde.schedule.integrated_rate(low)
+        assert weight == pytest.approx(float(covered), rel=1e-6)

@@ -215,6 +215,16 @@ class TestChoice:
         values = np.concatenate([self.noise(6_000, 1), np.full((6_000, 1), constant)], axis=1)
         assert choose(values).scaling == "whitened_level"
 
+    def test_covariates_that_tell_nothing_are_no_correction(self) -> None:
+        """In the steps that they are fitted on, twenty columns of noise always tell something."""
+        corrected = 0
+        for seed in range(12):
+            rng = np.random.default_rng(seed)
+            noise = rng.normal(size=(320, 20)).astype(np.float32)
+            walk = rng.normal(size=(320, 2)).cumsum(0)
+            corrected += choose(walk, noise, lags=(1,), horizon=3).structure is not None
+        assert corrected <= 2
+
     @pytest.mark.parametrize("unit", [1e-6, 1e9])
     def test_units_have_no_say(self, unit: float) -> None:
         for values in (self.walk(), self.noise(), self.seasonal()):

@@ -177,10 +177,11 @@ class QuantileLatent(nn.Module):
     def distance(
         self, data: Tensor, *, form: str, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Squared 2-Wasserstein distance of a batch of data ``[B, T, D]`` to the latent, ``[]``.
+        """Squared 2-Wasserstein distance of a batch of data to the latent, both ``[B, T, D]``.
 
-        What a batch costs against another of its own law is no distance of the laws: half of that
-        is taken off, without which transport within batches makes the latent too narrow.
+        Elementwise: the mean over the batch of what an event adds up to is the distance. What a
+        batch costs against another of its own law is no distance of the laws: half of that is
+        taken off, without which transport within batches makes the latent too narrow.
 
         Parameters
         ----------

@@ -180,7 +180,8 @@ def gradient_step(
             matrix = module() / unit
             quadratic = 0.5 * ((matrix @ spread) * matrix).sum((-2, -1))
             linear = (matrix * goal).sum((-2, -1)) + zeta * _diagonal(matrix).sum(-1)
-            loss = (weight[:, 0, 0] * (quadratic + linear)).sum()
+            # Times the unit, so that Adam's smallest divisor is as small for all data.
+            loss = unit * (weight[:, 0, 0] * (quadratic + linear)).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

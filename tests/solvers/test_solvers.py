@@ -60,6 +60,16 @@ class Smooth(AffinePath):
         return Coefficients(1.0 - 0.8 * t, t, -0.8 * one, one)
 
 
+class Flat(AffinePath):
+    """``a = 0.01 (1 - t)``, ``b = t``: data that extend by a hundredth of their noise."""
+
+    size: ClassVar[float] = 0.01
+
+    def coefficients(self, t: Tensor) -> Coefficients:
+        one = torch.ones_like(t)
+        return Coefficients(self.size * (1.0 - t), t, -self.size * one, one)
+
+
 def gaussian_field(path: AffinePath, mean: float = MEAN, std: float = STD) -> Field:
     """The exact field of data ``N(mean, std²)`` on ``path``."""
 
@@ -229,6 +239,21 @@ class TestOrder:
         rates = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
         assert rates[-1] == pytest.approx(solver.order, abs=0.2)
         assert errors[-1] < 0.02
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("num_steps", [8, 100])
+    def test_an_angle_that_turns_at_the_end_is_not_extrapolated_to(
+        self, num_steps: int, dtype: torch.dtype
+    ) -> None:
+        """Where data are flat nearly all of the rotation is in the last step.
+
+        A line through the two points before it, a hundredth of a step apart, leads anywhere.
+        """
+        x = torch.linspace(-2.5, 2.5, 21, dtype=dtype).view(-1, 1, 1)
+        times = 1e-4 + 0.9998 * UniformGrid()(num_steps).to(dtype)
+        moved = integrate(mixture_field(Flat()), SOLVERS["exponential_adams"], x, times) / Flat.size
+        far = (moved - MODES.to(dtype)).abs().amin(-1)
+        assert far.max() < 4.0 * NARROW
 
     @every_solver
     @pytest.mark.parametrize(

@@ -118,6 +118,47 @@ def test_training_can_only_improve_on_the_simple_forecast():
         assert torch.equal(tensor, mine[name])
 
 
+@pytest.mark.parametrize("estimator", [tsdiff.VSDMEstimator, tsdiff.LowRankGaussianEstimator])
+def test_a_simple_forecast_of_short_data_is_made_of_all_of_them(estimator):
+    """Windows that were held out in vain are no loss: a third of the data, here."""
+    target = random_walk(60)
+    options = SMALL | {"prediction_length": 6, "scaling": "whitened_level", "max_epochs": 1}
+    hopeless = {"learning_rate": 3.0, "gradient_clip": 1e9}
+    in_vain = estimator(**options | hopeless).fit([entry(target)], progress=False)
+    assert in_vain.history[1][MONITOR] > 1.0
+    np.testing.assert_allclose(in_vain.model.coordinates.centre, target.mean(1))
+    # As it would be if nothing were held out, and nothing trained.
+    plain = estimator(**options).build_model(in_vain.facts)
+    series = load_series(as_entries([entry(target)]), "D", 0)
+    prepare.fit_statistics(plain, series, WindowSampler(series, plain.past_length, 6), 0)
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, in_vain.model.state_dict()[name]), name
+
+
+
+def trained_on(length, horizon):
+    """Steps before the windows that are held out by default."""
+    windows = prepare.hold_out([entry(random_walk(length))], horizon, None)
+    return windows[0]["target"].shape[1] - horizon
+
+
+def test_coordinates_stay_where_weights_or_most_of_the_data_know_them():
+    options = SMALL | {"prediction_length": 6, "scaling": "whitened_level", "max_epochs": 1}
+    target = 10.0 + np.cos(np.arange(60.0)) + 0.1 * np.random.default_rng(0).normal(size=(2, 60))
+    trained = FlowMatching(**options | {"learning_rate": 0.01}).fit([entry(target)], progress=False)
+    assert trained.history[1][MONITOR] < 1.0
+    kept = target[:, : trained_on(60, 6)]
+    assert kept.shape[1] < 54
+    np.testing.assert_allclose(trained.model.coordinates.centre, kept.mean(1))
+    hopeless = {"learning_rate": 3.0, "gradient_clip": 1e9}
+    long = random_walk(400)
+    untrained = FlowMatching(**options | hopeless).fit([entry(long)], progress=False)
+    assert untrained.history[1][MONITOR] > 1.0
+    kept = long[:, : trained_on(400, 6)]
+    assert kept.shape[1] > 360
+    np.testing.assert_allclose(untrained.model.coordinates.centre, kept.mean(1))
+
+
 def test_a_diverging_loss_stops_with_an_explanation():
     estimator = FlowMatching(**SMALL | {"learning_rate": 1e30, "gradient_clip": 1e30})
     with pytest.raises(TrainingDivergedError, match="lower learning_rate"):

@@ -48,6 +48,8 @@ _NO_VALIDATION = (
     "memorise them: {} is left untrained, which is the simple forecast in closed form. Give more "
     "data or a shorter horizon, or set num_validation_windows=0 to train all the same"
 )
+# Share of held-out steps from which they are too many to be lost on an untrained model.
+_MUCH_HELD_OUT = 0.1
 # Share of whole windows below which training on whole horizons is next to none.
 _FEW_WHOLE = 0.1
 _FEW_ARE_WHOLE = (
@@ -133,8 +135,9 @@ class GenerativeEstimator(Estimator):
         windows, each relative to the untrained model) before training stops.
     num_validation_windows
         Rolling windows held out at the end of the training data when none are given; None
-        holds out a tenth of the data, more if they are short, and leaves the model untrained,
-        with a warning, if there is no room at all. 0 trains on everything for ``max_epochs``.
+        holds out a tenth of the data, more if they are short (a simple forecast that no training
+        was better than is then fitted to them, too), and leaves the model untrained, with a
+        warning, if there is no room at all. 0 trains on everything for ``max_epochs``.
         Series that are too short, or end before those windows, have none and are trained on.
     num_validation_samples
         Samples per validation window.
@@ -327,10 +330,19 @@ class GenerativeEstimator(Estimator):
         if not held_out and self.num_validation_windows is None:
             warnings.warn(_NO_VALIDATION.format(self.title()), DataWarning, stacklevel=2)
             return self._predictor(model, [])
+        before = [weight.detach().clone() for weight in model.parameters()]
         predictor = self._session(model, sampler, held_out, checkpoint_dir, progress)
+        # Validation windows have done their service: the latest data know the season best.
         if isinstance(model, HorizonModel) and held_out:
-            # Validation windows have done their service: the latest data know the season best.
             model.fit(load_series(entries, facts.freq, 0, sizes=sizes), again=True)
+        elif prepare.share_held_out(entries, kept) > _MUCH_HELD_OUT and all(
+            map(torch.equal, before, model.parameters())
+        ):
+            # What is in closed form alone stands on no weights, and of short data much was kept
+            # from it.
+            whole = load_series(entries, facts.freq, 0, sizes=sizes)
+            windows = WindowSampler(whole, model.past_length, self.prediction_length)
+            prepare.fit_statistics(model, whole, windows, self.seed)
         return predictor
 
     def resume(

@@ -209,6 +209,12 @@ def validation_set(entries: list[dict[str, Any]], model: ForecastModel) -> Valid
     )
 
 
+def share_held_out(entries: Sequence[dict[str, Any]], kept: Sequence[dict[str, Any]]) -> float:
+    """Share of the steps of ``entries`` that are not in ``kept``."""
+    whole, rest = (sum(entry["target"].shape[1] for entry in some) for some in (entries, kept))
+    return 1.0 - rest / whole
+
+
 def late_dimensions(series: Sequence[Series], entries: Sequence[dict[str, Any]]) -> list[int]:
     """Dimensions that hardly begin in ``series``, cut from ``entries``, while others are there."""
     before = np.sum([one.observed.sum(0) for one in series], axis=0)

@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV ?= .venv
 OUTPUT ?= forecast
 PYTEST_ARGS ?=
+OLDEST_PYTHON ?= python3.10
 
 BIN := $(VENV)/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help forecast test lint types check wheel clean
+.PHONY: help forecast test oldest lint types check wheel clean
 
 help:  ## Show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +38,12 @@ forecast: $(BIN)/.installed  ## Train on exchange rates, score beside naive base
 test: $(BIN)/.installed-test  ## Run all tests
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(PYTEST_ARGS)
 
+# Of so old a PyTorch there is but a build for GPUs, of several gigabytes.
+oldest:  ## Run all tests on the oldest versions that setup.cfg allows, in .venv-oldest
+	$(OLDEST_PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c oldest.txt --editable ".[test]"
+	.venv-oldest/bin/python -m pytest --numprocesses=auto --dist=worksteal $(PYTEST_ARGS)
+
 lint: $(BIN)/.installed-dev  ## Check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
@@ -49,4 +56,4 @@ wheel: $(BIN)/.installed-test  ## Build a wheel into dist/
 	$(BIN)/python -m build --wheel
 
 clean:  ## Remove what these targets made
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest build dist *.egg-info .pytest_cache .ruff_cache

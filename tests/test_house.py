@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import tsdiff
 
@@ -202,3 +205,31 @@ def test_what_is_announced_is_there(room: str) -> None:
     assert len(set(module.__all__)) == len(module.__all__)
     for name in module.__all__:
         assert getattr(module, name) is not None
+
+
+def test_the_oldest_versions_are_those_that_are_allowed():
+    """``make oldest`` tests what setup.cfg promises."""
+    top = ROOT.parent
+    pins = dict(
+        line.split("==")
+        for line in (top / "oldest.txt").read_text().splitlines()
+        if not line.startswith("#")
+    )
+    setup = configparser.ConfigParser()
+    setup.read(top / "setup.cfg")
+    extras = setup["options.extras_require"]
+    listed = setup["options"]["install_requires"] + "".join(
+        extras[name] for name in ("parquet", "distributed", "statistical", "test")
+    )
+    allowed = {
+        found.name: found
+        for line in listed.splitlines()
+        if line and "%" not in line
+        for found in [Requirement(line)]
+        if found.name != "scoringrules"  # of Python 3.11 on
+    }
+    assert allowed.keys() == pins.keys()
+    for name, requirement in allowed.items():
+        (oldest,) = (part.version for part in requirement.specifier if part.operator == ">=")
+        length = len(Version(oldest).release)
+        assert Version(pins[name]).release[:length] == Version(oldest).release, name

@@ -55,7 +55,7 @@ def test_a_model_leaves_a_whole_record(records):
     assert record.settings["parameters"]["hidden_size"] == 8
     assert record.settings["chosen"] == "by nobody"
     assert np.isfinite(record.evaluation["nll"].value)
-    assert record.machine.versions["torch"] == torch.__version__
+    assert record.machine.versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
     # Two dimensions and the sum, three windows of six steps.
     assert len(record.fans) == 3 * 3
     assert {fan.label for fan in record.fans} == {"sum", "0", "1"}

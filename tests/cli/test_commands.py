@@ -172,7 +172,7 @@ def test_forecasts_keep_to_bounds_and_lie_on_them(model: Path, table: Path) -> N
 def test_forecast_continues_the_times_of_the_file(model: Path, table: Path, tmp_path: Path) -> None:
     """Days at six in the morning go on at six, so that actuals can be joined."""
     frame = pd.read_csv(table, index_col=0, parse_dates=True)
-    frame.set_axis(frame.index + pd.Timedelta(hours=6)).to_csv(tmp_path / "six.csv")
+    frame.set_axis(frame.index + pd.Timedelta(6, "h")).to_csv(tmp_path / "six.csv")
     result = call("-q", "forecast", model, tmp_path / "six.csv", "--output", "-")
     assert result.exit_code == 0, result.output
     times = pd.read_csv(io.StringIO(result.stdout))["time"]

@@ -64,7 +64,7 @@ def test_a_mixture_scores_no_worse_than_its_members_on_average(predictor, data) 
 def test_quantiles_continue_a_frame(predictor) -> None:
     given = frame(random_walk())
     table = predictor.predict(given, 30, quantiles=[0.1, 0.9], seed=2)
-    assert table["time"].min() == given.index[-1] + pd.Timedelta(days=1)
+    assert table["time"].min() == given.index[-1] + pd.Timedelta(1, "D")
     drawn = samples_of(predictor, [entry(random_walk())], num_samples=30, seed=2)[0]
     means = table["mean"].to_numpy().reshape(4, 3)
     np.testing.assert_allclose(means, drawn.mean(axis=0))

@@ -135,7 +135,6 @@ def test_a_simple_forecast_of_short_data_is_made_of_all_of_them(estimator):
         assert torch.equal(tensor, in_vain.model.state_dict()[name]), name
 
 
-
 def trained_on(length, horizon):
     """Steps before the windows that are held out by default."""
     windows = prepare.hold_out([entry(random_walk(length))], horizon, None)

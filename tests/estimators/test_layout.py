@@ -204,7 +204,7 @@ def test_a_plan_that_is_taken_for_history_is_told_of():
         mistaken = FlowMatching(**QUICK).fit(df, progress=False)
     with pytest.warns(DataWarning, match="values of promo alone, and the forecast starts after"):
         (forecast,) = mistaken.predict(df)
-    assert forecast.start_date.to_timestamp() == df.index[-1] + pd.Timedelta(days=1)
+    assert forecast.start_date.to_timestamp() == df.index[-1] + pd.Timedelta(1, "D")
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataWarning)
         mistaken.predict(df.iloc[:-1])  # series that end at other times are nothing unusual

@@ -65,7 +65,7 @@ def test_universal_time_is_continued_as_such():
     table = frame(random_walk(), "h").tz_localize("UTC")
     for rows in (table, table.iloc[-2:]):  # two rows tell no frequency
         times = predictor.predict(rows, 5, quantiles=[0.5])["time"]
-        assert times.min() == table.index[-1] + pd.Timedelta(hours=1)
+        assert times.min() == table.index[-1] + pd.Timedelta(1, "h")
 
 
 @pytest.mark.parametrize("length", [2, 5, 160])

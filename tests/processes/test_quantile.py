@@ -125,7 +125,7 @@ def test_tails_are_inverted(tail: float, dtype: torch.dtype) -> None:
 @TAILS
 def test_slope_of_the_tails_against_autograd(tail: float) -> None:
     latent = with_tail(tail, dim=2)
-    z = axis(-8.0, 8.0, 1001, 2)
+    z = axis(-8.0, 8.0, 1000, 2)  # none where the spline ends, of which versions of autograd differ
     torch.testing.assert_close(latent.log_slope(z).exp(), slopes(latent, z), atol=0.0, rtol=1e-10)
 
 

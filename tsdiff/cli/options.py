@@ -133,17 +133,19 @@ def bundled(command: Callable[..., None]) -> Callable[..., None]:
 
     Its parameters ``table`` and ``sampler`` become the options listed above, all None by default.
     """
-    hints = get_type_hints(command, include_extras=True)
+    # Not get_type_hints: Python 3.10's hides in an Optional what is Annotated and None by default.
+    signature = inspect.signature(command, eval_str=True)
+    bundles = _BUNDLES.keys() & signature.parameters.keys()
     parameters = []
-    for name, parameter in inspect.signature(command).parameters.items():
-        if name not in _BUNDLES:
-            parameters.append(parameter.replace(annotation=hints[name]))
+    for name, parameter in signature.parameters.items():
+        if name not in bundles:
+            parameters.append(parameter)
         for option, hint in _BUNDLES.get(name, {}).items():
             parameters.append(parameter.replace(name=option, annotation=hint, default=None))
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        for bundle in _BUNDLES.keys() & hints.keys():
+        for bundle in bundles:
             values[bundle] = {option: values.pop(option) for option in _BUNDLES[bundle]}
         command(**values)
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from tsdiff.datasets.timegrid import to_times
 
-_DAY, _NONE = pd.Timedelta(days=1), pd.Timedelta(0)
+_DAY, _NONE = pd.Timedelta(1, "D"), pd.Timedelta(0)
 
 
 class Stamps(NamedTuple):

@@ -294,7 +294,7 @@ def _infer_frequency(times: pd.DatetimeIndex, label: str) -> str:
             pass
     steps, counts = np.unique(np.diff(times.to_numpy()), return_counts=True)
     step = pd.Timedelta(steps[counts.argmax()])
-    day = pd.Timedelta(days=1)
+    day = pd.Timedelta(1, "D")
     if step == day:
         spans_weekend = times[-1] - times[0] >= 7 * day
         return "B" if spans_weekend and (times.dayofweek < 5).all() else "D"

@@ -175,8 +175,8 @@ class Record:
     fans
         Forecasts to draw: the sum and up to three dimensions of up to five windows.
     training
-        ``epochs`` run, ``best_epoch`` kept (0: the untrained model), ``scaling`` and ``linear``
-        found, and ``validation``: rows of what training logged. Empty for baselines.
+        ``epochs`` run, ``best_epoch`` kept (0: the untrained model), ``decoding``, ``scaling`` and
+        ``linear`` found, and ``validation``: rows of what training logged. Empty for baselines.
     notes
         What a reader should know, such as why there is no likelihood.
     costs, machine

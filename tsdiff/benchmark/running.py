@@ -151,6 +151,7 @@ def _told(predictor: GenerativePredictor) -> dict[str, Any]:
     return {
         "epochs": max(len(history) - 1, 0),
         "best_epoch": int(best["epoch"]),
+        "decoding": predictor.facts.decoding,
         "scaling": predictor.facts.scaling,
         "linear": predictor.facts.linear,
         "calibration": float(predictor.model.calibration),

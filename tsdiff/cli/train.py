@@ -220,6 +220,8 @@ def summary(predictor: GenerativePredictor) -> str:
     history = predictor.history
     epochs = int(history[-1]["epoch"]) if history else 0
     text = f"Trained {epochs} epoch" + "s" * (epochs != 1)
+    if predictor.facts.decoding == "horizon":
+        text += ", on whole horizons"
     scored = [entry for entry in history if MONITOR in entry]
     if not scored:
         return text

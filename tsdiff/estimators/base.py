@@ -96,7 +96,10 @@ class GenerativeEstimator(Estimator):
     decoding
         ``"autoregressive"``: step by step, each step given those before; ``"horizon"``: the whole
         horizon at once, around a day-ahead regression of all its steps
-        (:mod:`tsdiff.transforms.profile`), for series with a strong season.
+        (:mod:`tsdiff.transforms.profile`), for series with a strong season. ``"auto"``: the one of
+        the two whose simple forecast errs less on the last fifth of the training data, a whole
+        horizon by a twentieth at least; step by step where ``scaling``, ``linear`` or ``lags`` say
+        how.
     num_modes
         Leading modes of the horizon's errors that the decoder models; the others stay Gaussian.
         Of ``decoding="horizon"`` alone, and not with ``network="unet"``, which models them all.
@@ -160,7 +163,7 @@ class GenerativeEstimator(Estimator):
     lags: Sequence[int] | None = None
     scaling: str = "auto"
     linear: str = "auto"
-    decoding: str = "autoregressive"
+    decoding: str = "auto"
     num_modes: int = 32
     hidden_size: int = 64
     num_layers: int = 2
@@ -309,7 +312,7 @@ class GenerativeEstimator(Estimator):
             lags=self.lags,
             scaling=self.scaling,
             linear=self.linear,
-            decoding=self.decoding,
+            decoding=self._decoding,
             sizes=sizes,
             layout=found,
         )
@@ -432,6 +435,16 @@ class GenerativeEstimator(Estimator):
         if validation is not None and self._calibrates(model):
             calibrate(model, validation, self.seed, self.sampler_defaults())
         return self._predictor(model, history)
+
+    @property
+    def _decoding(self) -> str:
+        """What the parameters leave to the data, ``"auto"``, or don't."""
+        if self.decoding != "auto":
+            return self.decoding
+        if NETWORKS[self.network].over_steps:
+            return "horizon"
+        told = (self.scaling, self.linear) != ("auto", "auto") or self.lags is not None
+        return "autoregressive" if told else "auto"
 
     def _calibrates(self, model: ForecastModel) -> bool:
         if self.calibrate is not None:

@@ -19,7 +19,7 @@ from tsdiff.guidance.reading import Outlook
 from tsdiff.networks import NETWORKS, PRECISIONS
 from tsdiff.solvers import as_grid, as_solver
 from tsdiff.solvers.base import check_steps
-from tsdiff.transforms import LINEAR, SCALINGS
+from tsdiff.transforms import DECODINGS, LINEAR, SCALINGS
 from tsdiff.transforms.coordinates import UNREFERRED
 from tsdiff.transforms.lags import base_frequency
 
@@ -68,7 +68,7 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
     for name, choices in (
         ("scaling", ("auto", *SCALINGS)),
         ("linear", LINEAR),
-        ("decoding", ("autoregressive", "horizon")),
+        ("decoding", DECODINGS),
         ("network", tuple(NETWORKS)),
         ("precision", tuple(PRECISIONS)),
     ):
@@ -76,7 +76,7 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
             raise ValueError(
                 f"unknown {name} {getattr(estimator, name)!r}: expected one of {', '.join(choices)}"
             )
-    if NETWORKS[estimator.network].over_steps and estimator.decoding != "horizon":
+    if NETWORKS[estimator.network].over_steps and estimator.decoding == "autoregressive":
         raise ValueError(
             f"network={estimator.network!r} convolves over the steps of an event, and decoding="
             f"{estimator.decoding!r} draws one step at a time: take decoding='horizon' with it, or "
@@ -88,7 +88,7 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
             f"linear={estimator.linear!r} corrects a simple forecast, and scaling="
             f"{estimator.scaling!r} has none: choose another scaling, or linear='none'"
         )
-    if estimator.calibrate and unreferred and estimator.decoding == "autoregressive":
+    if estimator.calibrate and unreferred and estimator.decoding != "horizon":
         raise ValueError(
             "calibrate=True makes forecasts wider around a simple forecast, and scaling="
             f"{estimator.scaling!r} has none: choose another scaling, or leave calibrate out"

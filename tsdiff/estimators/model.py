@@ -85,6 +85,11 @@ class DataFacts:
     known_columns: tuple[str, ...] = ()
     categories: tuple[tuple[str, ...], ...] = ()
 
+    @property
+    def decoding(self) -> str:
+        """``"horizon"`` where it is drawn at once, else ``"autoregressive"``."""
+        return "autoregressive" if self.plan is None else "horizon"
+
 
 class _Past(NamedTuple):
     """What was read of windows: the last step's context ``[B, 1, H]``, and all that goes on.

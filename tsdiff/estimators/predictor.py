@@ -84,7 +84,8 @@ class GenerativePredictor(RepresentablePredictor):
         facts = self.facts
         return (
             f"<{type(self).__name__}: {self.name}, {facts.target_dim} dimensions, "
-            f"freq {facts.freq!r}, {facts.prediction_length} steps ahead>"
+            f"freq {facts.freq!r}, {facts.prediction_length} steps ahead, "
+            f"decoding {facts.decoding!r}>"
         )
 
     def predict(  # type: ignore[override]

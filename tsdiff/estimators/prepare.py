@@ -31,6 +31,7 @@ from tsdiff.transforms import (
     forecast_windows,
     load_series,
     num_calendar_features,
+    prefers_whole_horizons,
     season_length,
     set_size,
 )
@@ -120,15 +121,20 @@ def gather_facts(
     season = season_length(found)
     dynamic = np.asarray(first.get("feat_dynamic_real", np.zeros((0, 0))))
     categories = [np.asarray(entry.get("feat_static_cat", ()), dtype=int) for entry in entries]
-    choice = choose_coordinates(
-        training,
-        horizon=prediction_length,
-        context_length=context_length,
-        season=season,
-        lags=lags,
-        scaling=scaling,
-        linear=linear,
-    )
+    sizes_in_steps: dict[str, Any] = {
+        "horizon": prediction_length,
+        "context_length": context_length,
+        "season": season,
+        "lags": lags,
+    }
+    choice = choose_coordinates(training, scaling=scaling, linear=linear, **sizes_in_steps)
+    plan = None
+    if decoding == "horizon" or (decoding == "auto" and season > 1):
+        plan = choose_plan(training, prediction_length, found)
+        if decoding == "auto" and not prefers_whole_horizons(
+            training, plan, choice, **sizes_in_steps
+        ):
+            plan = None
     return DataFacts(
         target_dim=target_dim,
         freq=found,
@@ -144,7 +150,7 @@ def gather_facts(
         num_static_real=len(np.asarray(first.get("feat_static_real", ()))),
         cardinalities=tuple(int(column.max()) + 1 for column in np.stack(categories).T),
         **vars(layout or Layout.of(entries)),
-        plan=choose_plan(training, prediction_length, found) if decoding == "horizon" else None,
+        plan=plan,
         sizes=sizes,
     )
 

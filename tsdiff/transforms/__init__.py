@@ -3,6 +3,7 @@
 from tsdiff.transforms.calendar import calendar_features, num_calendar_features
 from tsdiff.transforms.choose import LINEAR, choose_coordinates, fit_linear, set_size
 from tsdiff.transforms.coordinates import SCALINGS, Coordinates, Frame
+from tsdiff.transforms.decoding import DECODINGS, prefers_whole_horizons
 from tsdiff.transforms.gaps import filled_by_season
 from tsdiff.transforms.inputs import InputLayer
 from tsdiff.transforms.lags import default_context_length, default_lags, season_length
@@ -20,6 +21,7 @@ from tsdiff.transforms.windows import (
 )
 
 __all__ = [
+    "DECODINGS",
     "LINEAR",
     "SCALINGS",
     "Coordinates",
@@ -49,6 +51,7 @@ __all__ = [
     "load_series",
     "measures_of",
     "num_calendar_features",
+    "prefers_whole_horizons",
     "season_length",
     "set_size",
     "sizes_of",

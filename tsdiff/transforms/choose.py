@@ -130,6 +130,31 @@ def _strongest_reference(problem: _Problem) -> str:
     return best if errors[best] < (1.0 - _CLEARLY) * errors[last] else last
 
 
+def step_forecasts(
+    choice: Choice,
+    series: Series,
+    split: int,
+    origins: Tensor,
+    *,
+    horizon: int,
+    context_length: int,
+    season: int,
+    lags: Sequence[int],
+) -> Tensor:
+    """Mean forecasts ``[n, T, D]``, step by step from ``origins [n]``, fitted before ``split``."""
+    context_length = min(context_length, max(1, len(series) // 3))
+    standard = _with_standard_covariates(series, split)
+    problem = _Problem(standard, horizon, context_length, season, tuple(lags))
+    coordinates = _candidate(problem, *SCALINGS[choice.scaling], choice.structure)
+    if choice.structure is not None:
+        assert coordinates.linear is not None
+        features = standard.features[: len(series)]
+        design = _regression(coordinates, standard, features, context_length, split)
+        (solution,) = ridge_path(*design, choice.structure, [choice.penalty])
+        coordinates.linear.set_weights(solution)
+    return _rolled_out(problem, coordinates, origins)
+
+
 def fit_linear(
     coordinates: Coordinates,
     series: Sequence[Series],
@@ -274,29 +299,38 @@ def _with_standard_covariates(series: Series, split: int) -> Series:
 
 
 def _rollout_error(problem: _Problem, coordinates: Coordinates, first: int) -> float:
-    """Mean absolute error of the mean forecasts that are rolled out from step ``first`` on.
+    """:func:`mean_error` of the mean forecasts that are rolled out from step ``first`` on."""
+    last = len(problem.series) - problem.horizon
+    origins = torch.from_numpy(np.unique(np.linspace(first, last, _ORIGINS).astype(int)))
+    return mean_error(problem.series, origins, _rolled_out(problem, coordinates, origins))
 
-    Of each dimension and of the sum, in units of the standard deviation of its increments, so
-    that all count alike.
-    """
-    series, horizon = problem.series, problem.horizon
-    values = torch.from_numpy(series.target)
-    features = torch.from_numpy(series.features)
-    origins = torch.from_numpy(
-        np.unique(np.linspace(first, len(series) - horizon, _ORIGINS).astype(int))
-    )
-    level = _rolling_level(values, problem.context_length)[origins.clamp_max(len(series) - 1)]
+
+def _rolled_out(problem: _Problem, coordinates: Coordinates, origins: Tensor) -> Tensor:
+    """Mean forecasts ``[n, T, D]`` from ``origins [n]`` on, each step from those before."""
+    values = torch.from_numpy(problem.series.target)
+    features = torch.from_numpy(problem.series.features)
+    level = _rolling_level(values, problem.context_length)[origins.clamp_max(len(values) - 1)]
     path: list[Tensor] = []
-    for step in range(horizon):
+    for step in range(problem.horizon):
 
         def value_at(lag: int, step: int = step) -> Tensor:
             return path[step - lag] if step >= lag else values[origins + step - lag]
 
         reference = coordinates.reference_at(value_at, features[origins + step], level)
         path.append(torch.zeros_like(level) if reference is None else reference)
-    steps = origins.unsqueeze(1) + torch.arange(horizon)
+    return torch.stack(path, dim=1)
+
+
+def mean_error(series: Series, origins: Tensor, forecast: Tensor) -> float:
+    """Mean absolute error of forecasts ``[n, T, D]`` of the steps from ``origins [n]`` on.
+
+    Of each dimension and of the sum, in units of the standard deviation of its increments, so
+    that all count alike.
+    """
+    values = torch.from_numpy(series.target)
+    steps = origins.unsqueeze(1) + torch.arange(forecast.shape[1])
     observed = torch.from_numpy(series.observed)[steps]
-    error = (torch.stack(path, dim=1) - values[steps]) * observed
+    error = (forecast - values[steps]) * observed
     # A constant dimension must not be judged by how its mean is rounded.
     floor = 1e-12 * values.abs().amax(0) + 1e-12
     all_seen = torch.from_numpy(series.observed)

@@ -18,7 +18,14 @@ from tsdiff.transforms.gamma import gamma_regression, held_out_loss
 from tsdiff.transforms.gaps import filled_by_season
 from tsdiff.transforms.lags import base_frequency, season_is_day, season_length
 from tsdiff.transforms.linear import limited_to_spread
-from tsdiff.transforms.profile import LARGEST_SCORE, SCORES, Plan, ProfileForecast, to_scores
+from tsdiff.transforms.profile import (
+    LARGEST_SCORE,
+    SCORES,
+    Plan,
+    ProfileForecast,
+    ProfileFrame,
+    to_scores,
+)
 from tsdiff.transforms.series import Series, resting_on
 
 _DEPTHS = (1, 2, 3, 5, 7, 14)
@@ -456,6 +463,40 @@ def _judge(plan: Plan, series: Series, horizon: int) -> float | None:
     Of every dimension and of the sum, in units of the dimension's and the sum's size. Origins of
     two kinds stand for all.
     """
+    trial = _trial(plan, series, horizon)
+    if trial is None:
+        return None
+    profile, frame, split, first = trial
+    index = first.unsqueeze(1) + torch.arange(-plan.memory, horizon)
+    values = torch.from_numpy(_filled(series, plan).target)[index]
+    future = values[:, plan.memory :]
+    observed = torch.from_numpy(series.observed)[index][:, plan.memory :]
+    # What begins later has no size yet.
+    before = torch.from_numpy(series.observed)[:split].sum(0)
+    observed = observed * (before >= min(_FEW_SEEN, 0.5 * float(before.max())))
+    noise = torch.randn(
+        (len(index) * _DRAWS, future[0].numel()),
+        dtype=torch.float64,
+        generator=seeded(0, _NOISE),
+    )
+    drawn = profile.bounded(frame.unwhiten(noise)).unflatten(0, (-1, _DRAWS))
+    sums = values.sum(2).flatten()
+    size = _positive(sums.std(unbiased=False), sums)
+    each = _crps(drawn, future) * observed / profile.size
+    return float(each.mean() + _crps(drawn.sum(3), future.sum(2)).mean() / size)
+
+
+class _Trial(NamedTuple):
+    """A plan fitted to what is before ``split``, and its forecasts from ``first [n]`` on."""
+
+    profile: ProfileForecast
+    frame: ProfileFrame
+    split: int
+    first: Tensor
+
+
+def _trial(plan: Plan, series: Series, horizon: int) -> _Trial | None:
+    """Forecasts of the last fifth, from two kinds of origin, fitted before; None without room."""
     length = len(series)
     split = int(length * (1.0 - _HELD_OUT))
     if plan.memory + horizon > split or split + horizon > length:
@@ -475,23 +516,25 @@ def _judge(plan: Plan, series: Series, horizon: int) -> float | None:
         return None
     first = first[:: -(-len(first) // _JUDGED)]
     index = first.unsqueeze(1) + torch.arange(-plan.memory, horizon)
-    values = torch.from_numpy(series.target)[index]
-    past, future = values[:, : plan.memory], values[:, plan.memory :]
-    observed = torch.from_numpy(series.observed)[index][:, plan.memory :]
-    # What begins later has no size yet.
-    before = torch.from_numpy(series.observed)[:split].sum(0)
-    observed = observed * (before >= min(_FEW_SEEN, 0.5 * float(before.max())))
-    frame = profile(past, features[index])
-    noise = torch.randn(
-        (len(index) * _DRAWS, horizon * dims),
-        dtype=torch.float64,
-        generator=seeded(0, _NOISE),
-    )
-    drawn = profile.bounded(frame.unwhiten(noise)).unflatten(0, (-1, _DRAWS))
-    sums = values.sum(2).flatten()
-    size = _positive(sums.std(unbiased=False), sums)
-    each = _crps(drawn, future) * observed / profile.size
-    return float(each.mean() + _crps(drawn.sum(3), future.sum(2)).mean() / size)
+    past = torch.from_numpy(series.target)[index[:, : plan.memory]]
+    return _Trial(profile, profile(past, features[index]), split, first)
+
+
+def plan_forecasts(plan: Plan, series: Series, horizon: int) -> tuple[int, Tensor, Tensor] | None:
+    """A plan's median forecasts of the last fifth of a series, by a fit to the rest.
+
+    Returns
+    -------
+    tuple or None
+        The first step of the last fifth, the origins ``[n]`` and forecasts ``[n, T, D]``; None
+        without room.
+    """
+    trial = _trial(plan, series, horizon)
+    if trial is None:
+        return None
+    profile, frame, split, first = trial
+    middle = frame.unwhiten(torch.zeros(len(first), frame.mean[0].numel(), dtype=torch.float64))
+    return split, first, profile.bounded(middle)
 
 
 def _crps(drawn: Tensor, truth: Tensor) -> Tensor:

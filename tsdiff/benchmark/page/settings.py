@@ -71,7 +71,7 @@ def _values(method: Method) -> dict[str, str]:
     """Settings of the first seed but the seed itself, and what training found for each seed."""
     settings = _flat(method.records[0].settings)
     values = {k: v for k, v in settings.items() if k not in ("estimator", "parameters.seed")}
-    for name in ("scaling", "linear", "epochs", "best_epoch"):
+    for name in ("decoding", "scaling", "linear", "epochs", "best_epoch"):
         found = [r.training[name] for r in method.records if name in r.training]
         if found:
             same = all(value == found[0] for value in found)

@@ -91,6 +91,41 @@ def test_random_walk_widens_with_the_age_of_the_last_value():
     assert paths(RandomWalk(3), late, num_samples=5)[..., 1].std() == 0  # nothing known, no spread
 
 
+def test_random_walk_of_a_value_older_than_its_window_still_widens():
+    """The last increments that a dimension has are its window, however long ago they were."""
+    history = walk(dims=2)
+    stale = history.copy()
+    stale[0, -100:] = np.nan
+    spread = paths(RandomWalk(1), stale, num_samples=20_000)[:, 0].std(axis=0)
+    before = np.diff(history[0, :-100])[-60:]
+    assert spread[0] == pytest.approx(np.sqrt(101 * np.mean(before**2)), rel=0.03)
+    fresh = paths(RandomWalk(1), history, num_samples=20_000)[:, 0].std(axis=0)
+    assert spread[1] == pytest.approx(fresh[1], rel=0.03)
+
+
+def test_random_walk_stale_values_share_the_steps_that_neither_saw():
+    """Cov is min(k_1, k_2) steps' worth, not sqrt(k_1 k_2): beyond that only one of them moved."""
+    moves = np.random.default_rng(3).normal(size=400)
+    history = np.cumsum(np.stack([moves, moves]), axis=1)
+    history[0, -9:] = history[1, -1:] = np.nan
+    samples = paths(RandomWalk(1, window=300), history, num_samples=40_000)[:, 0]
+    found = np.cov(samples.T)
+    assert found[0, 1] / found[1, 1] == pytest.approx(1.0, rel=0.05)
+    assert found[0, 0] / found[1, 1] == pytest.approx(5.0, rel=0.05)
+
+
+def test_random_walk_counts_of_a_long_gap_what_its_window_holds():
+    """One move of 100 steps, 50 of them within the window, isn't 100 steps' worth of variance."""
+    variances = []
+    for seed in range(300):
+        history = np.cumsum(np.random.default_rng(seed).normal(size=(1, 300)), axis=1)
+        history[0, 190:290] = np.nan
+        steps = RandomWalk(1)._scaled_increments(history)
+        assert steps.shape == (60, 1)
+        variances.append((steps**2).sum())
+    assert np.mean(variances) == pytest.approx(1.0, rel=0.2)  # 1.85 if it were
+
+
 def test_forecasts_repeat_and_do_not_depend_on_the_other_series(make_entry):
     entries = [make_entry(seed=s) for s in range(3)]
     predictor = RandomWalk(4)

@@ -93,7 +93,8 @@ class RandomWalk(GaussianBaseline):
     prediction_length
         Steps to forecast, T.
     window
-        Number of increments behind the covariance; a shorter history uses all it has.
+        Number of increments behind the covariance, the last of each dimension up to its last
+        observed value; a shorter history uses all it has.
 
     Notes
     -----
@@ -127,9 +128,14 @@ class RandomWalk(GaussianBaseline):
         steps = self._scaled_increments(history)
         shape = (num_samples, self.prediction_length, len(steps))
         walk = np.cumsum(generator.standard_normal(shape) @ steps, axis=1)
-        # A stale value has moved on, unseen, since it was observed.
+        # A stale value has moved on, unseen, since it was observed: with others that are stale as
+        # long as these are, and by itself before that.
         stale = np.argmax(~np.isnan(history[:, ::-1]), axis=1)
-        unseen = generator.standard_normal((num_samples, 1, len(steps))) @ steps * np.sqrt(stale)
+        unseen, age = np.zeros((num_samples, 1, len(history))), 0
+        for level in np.unique(stale[stale > 0]):
+            moved = generator.standard_normal((num_samples, 1, len(steps))) @ steps
+            unseen += moved * np.sqrt(level - age) * (stale >= level)
+            age = level
         return fill_forward(history)[:, -1] + unseen + walk
 
     def _surprises(
@@ -141,14 +147,22 @@ class RandomWalk(GaussianBaseline):
 
     def _scaled_increments(self, history: np.ndarray) -> np.ndarray:
         """Rows [R, D] whose Gram matrix is the covariance of one step."""
-        observed = ~np.isnan(history)
+        observed, count = ~np.isnan(history), history.shape[1] - 1
         increments = np.diff(fill_forward(history), axis=1)
         # Increments before a dimension's first value, or after its last, are unknown, not zero.
         begun = np.logical_or.accumulate(observed, axis=1)[:, :-1]
         going_on = np.logical_or.accumulate(observed[:, ::-1], axis=1)[:, ::-1][:, 1:]
-        known = (begun & going_on)[:, -self.window :]
-        increments = np.where(known, increments[:, -self.window :], 0.0)
-        return (increments / np.sqrt(np.maximum(known.sum(axis=1, keepdims=True), 1))).T
+        known = begun & going_on
+        known &= np.cumsum(known[:, ::-1], axis=1)[:, ::-1] <= self.window
+        # Of a gap that began before the window, as much of its move as the window holds of it.
+        first = np.argmax(known, axis=1, keepdims=True)
+        steps = np.arange(count)
+        last = np.maximum.accumulate(np.where(observed[:, :-1], steps, 0), axis=1)
+        held = (steps + 1 - np.maximum(last, first)) / (steps + 1 - last)
+        increments = np.where(known, increments * np.sqrt(np.where(known, held, 1.0)), 0.0)
+        increments /= np.sqrt(np.maximum(known.sum(axis=1, keepdims=True), 1))
+        begin = min(int(first[known.any(axis=1)].min(initial=count)), max(count - self.window, 0))
+        return increments[:, begin:].T
 
 
 def baselines(

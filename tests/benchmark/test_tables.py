@@ -47,7 +47,7 @@ def test_a_good_model_is_bold_and_better():
 
 
 def test_differences_may_be_taken_from_a_model():
-    found = [*runs(0.0, 2.0), *(record("half", s, shift=1.0) for s in range(3))]
+    found = [*runs(0.0, 2.0), *(record("half", s, shift=1.5) for s in range(3))]
     text = markdown(found, against="flow")
     assert "| less that of flow |" in text
     last = {

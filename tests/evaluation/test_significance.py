@@ -73,6 +73,29 @@ def test_intervals_cover_the_true_difference(windows, least):
     assert least <= np.mean(covered) <= 0.985
 
 
+@pytest.mark.parametrize("windows", [2, 3, 4])
+def test_of_few_windows_the_interval_is_no_narrower_than_it_says(windows):
+    """The least and greatest of W differences hold their median in 1 - 2^(1-W) of cases only."""
+    rng = np.random.default_rng(windows)
+    base = synthetic("a", np.full(windows, 2.0), np.ones(windows))
+    covered = []
+    for _ in range(400):
+        other = synthetic("b", 2.0 + rng.normal(size=windows), np.ones(windows))
+        found = compare([base, other]).significance("crps_sum", against="a", num_resamples=1000)
+        covered.append(not found["b"].is_significant)
+        assert found["b"].lower < found["b"].value < found["b"].upper
+    assert 0.92 <= np.mean(covered) <= 0.985
+
+
+def test_no_interval_where_a_single_window_has_a_scale():
+    scale = np.array([1.0, 0.0])
+    pair = [synthetic(name, np.array([loss, 0.0]), scale) for name, loss in (("a", 1), ("b", 2))]
+    found = compare(pair).significance("crps_sum", against="a", num_resamples=1000)["b"]
+    assert found.value == 1.0
+    assert np.isnan(found.lower)
+    assert not found.is_significant
+
+
 def test_without_a_difference_it_is_seldom_significant_and_signs_flip():
     rng = np.random.default_rng(2)
     found = []

@@ -46,7 +46,7 @@ class Difference:
         The difference; below zero: better than the other. Of a coverage, the difference of the
         distances from its level.
     lower, upper
-        Confidence interval.
+        Confidence interval; NaN where too few windows have a score of their own.
     flips
         Share of resamples in which the difference is zero or has the other sign.
     num_seeds
@@ -138,14 +138,23 @@ def paired_bootstrap(
     windows = reference[0].num_windows
     generator = np.random.default_rng(seed)
     counts = _draws(generator, num_resamples, windows)
-    tail = stats.norm.cdf(stats.t.ppf((1 - level) / 2, windows - 1))
+    reach = stats.t.ppf((1 + level) / 2, windows - 1)
+    tail = stats.norm.cdf(-reach)
+    # The share of resamples that are one window, the farthest, and nothing else.
+    beyond = tail < max(float(windows) ** (1 - windows), 1 / num_resamples)
     base_value, base = _resampled(metric, reference, counts, generator)
     differences = []
     for seeds in methods:
         value, resamples = _resampled(metric, seeds, counts, generator)
         known = (resamples - base)[np.isfinite(resamples - base)]
         known = known if known.size else np.array([np.nan])
-        lower, upper = np.quantile(known, [tail, 1 - tail])
+        if beyond:
+            # Where a window has no scale of its own, this is NaN: too little is left.
+            with np.errstate(invalid="ignore"):
+                width = reach * np.std(resamples - base)
+            lower, upper = value - base_value - width, value - base_value + width
+        else:
+            lower, upper = np.quantile(known, [tail, 1 - tail])
         flips = float(np.mean(np.sign(known) * np.sign(value - base_value) <= 0))
         differences.append(
             Difference(

@@ -6,6 +6,7 @@ import math
 import os
 from dataclasses import replace
 
+import orjson
 import pytest
 
 from tests.benchmark.records import failed, record
@@ -80,9 +81,16 @@ def test_a_damaged_record_counts_as_none(tmp_path):
     store = Store(tmp_path)
     run = record()
     path = store.write(run)
-    path.write_bytes(path.read_bytes()[:100])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
     assert store.read(run.key, run.digest) is None
     assert list(store) == []
+    for damage in ({"mood": 1}, {"terms": {"crps": ["x"]}}, {"scores": {"crps": 1.0}}):
+        content = orjson.loads(whole)
+        content["evaluation"] |= damage
+        path.write_bytes(orjson.dumps(content))
+        assert store.read(run.key, run.digest) is None, damage
+        assert list(store) == [], damage
 
 
 @pytest.mark.parametrize(

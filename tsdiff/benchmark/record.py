@@ -250,7 +250,9 @@ class Record:
             if found != FORMAT:
                 raise RecordError(f"a record of format {found}, expected {FORMAT}: run it again")
             return cls(**(content | _parts(content)))
-        except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError) as error:
+        except RecordError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise RecordError(f"not a record: {type(error).__name__}: {error}") from error
 
 

@@ -19,7 +19,7 @@ import torch
 
 from tests.benchmark import small
 from tsdiff.benchmark import Costs, Key, Store, running, schedule
-from tsdiff.benchmark.configuration import Budget
+from tsdiff.benchmark.configuration import Budget, Configuration
 from tsdiff.benchmark.machine import peak_memory
 from tsdiff.benchmark.plan import make_plan
 from tsdiff.benchmark.running import execute
@@ -141,6 +141,25 @@ def test_a_benchmark_killed_at_any_moment_ends_as_if_it_had_not_been(
         assert (folder / name).read_text() == (tmp_path / "whole" / name).read_text()
     # What is shown without a plan, as on another machine, is the same.
     assert [r.key for r in session.latest(configuration)] == [r.key for r in session.records()]
+
+
+@pytest.mark.parametrize(
+    "change", ["prediction_length = 5", 'prediction_length = 7\ntarget_column = "north"']
+)
+def test_the_latest_records_are_of_one_kind_of_window(change, tmp_path):
+    """Else a report without a plan would hold against each other what can't be compared."""
+    before = Configuration.read(small.write_own(tmp_path))
+    session = Session(make_plan(before), tmp_path / "out")
+    for job in session.plan.jobs:
+        session.store.write(execute(job))
+    assert len(session.latest(before)) == len(session.plan.jobs)
+    text = small.OWN.replace("prediction_length = 7", change)
+    after = Configuration.read(small.write_own(tmp_path, text))
+    newest = execute(make_plan(after).jobs[0])
+    session.store.write(replace(newest, finished="2999-01-01T00:00:00+00:00"))
+    found = session.latest(after)
+    assert [record.digest for record in found] == [newest.digest]
+    session.write_tables(after, found)
 
 
 def _has_workers(folder):

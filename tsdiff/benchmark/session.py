@@ -24,6 +24,7 @@ from tsdiff.benchmark.record import Key, Record
 from tsdiff.benchmark.report import report_html
 from tsdiff.benchmark.schedule import local, longest_first
 from tsdiff.benchmark.store import Store
+from tsdiff.evaluation import compare
 
 __all__ = ["Session", "Workers"]
 
@@ -83,15 +84,15 @@ class Session:
     def latest(self, configuration: Configuration) -> list[Record]:
         """The last record of each run of a configuration, whatever machine or version made it.
 
-        Runs on other windows than those of the last one on the same data are left out, and on
-        another version of a file.
+        Runs on other windows than those of the last one on the same data are left out, of another
+        length or with other dimensions, and on another version of a file.
         """
         last: dict[Key, Record] = {}
         for record in sorted(self.store, key=lambda record: record.finished):
             if _belongs(record, configuration):
                 last[record.key] = record
-        scored_on = {
-            (r.key.dataset, r.key.protocol): _windows(r)
+        newest = {
+            (r.key.dataset, r.key.protocol): r
             for r in sorted(last.values(), key=lambda r: r.finished)
             if r.evaluation is not None
         }
@@ -99,7 +100,7 @@ class Session:
             (
                 r
                 for r in last.values()
-                if r.evaluation is None or _windows(r) == scored_on[r.key.dataset, r.key.protocol]
+                if r.evaluation is None or _alike(r, newest[r.key.dataset, r.key.protocol])
             ),
             key=lambda record: _place(record, configuration),
         )
@@ -144,11 +145,21 @@ class Session:
         return path
 
 
-def _windows(record: Record) -> tuple[int, str]:
-    """How many windows were scored, and the hash of the file they are from."""
-    assert record.evaluation is not None
+def _alike(one: Record, other: Record) -> bool:
+    """Whether two were scored on the same windows, of one version of a file."""
+    if _file(one) != _file(other):
+        return False
+    try:
+        compare(r.evaluation for r in (one, other) if r.evaluation is not None)
+    except ValueError:
+        return False
+    return True
+
+
+def _file(record: Record) -> str:
+    """The hash of the file that windows are from, or nothing."""
     table = record.settings.get("dataset", {}).get("table") or {}
-    return record.evaluation.num_windows, table.get("sha256", "")
+    return table.get("sha256", "")
 
 
 def _belongs(record: Record, configuration: Configuration) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rich.console import Console
@@ -100,5 +102,10 @@ def test_errors_teach(comparison):
         compare([evaluation("a", 1.0), evaluation("b", 1.0, num_windows=7)])
     with pytest.raises(KeyError, match="no score 'mase'"):
         comparison.to_markdown(["mase"])
+    one = evaluation("one sample", 1.0)
+    more = replace(evaluation("more", 1.0), scores={**one.scores, "crps_sum_fair": Score(1.0)})
+    for ask in ("best", "significance"):
+        with pytest.raises(KeyError, match=r"no score 'crps_sum_fair' in .* of 'one sample'; all"):
+            getattr(compare([more, one]), ask)("crps_sum_fair")
     with pytest.raises(ValueError, match="no 'evaluations'"):
         Comparison.from_json("{}")

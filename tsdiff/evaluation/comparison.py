@@ -62,6 +62,7 @@ class Comparison:
 
         What a calibrated forecast would have (``..._calibrated``) is a yardstick: none is best.
         """
+        self._check_shared(metric)
         if metric.endswith("_calibrated"):
             return []
         gaps = {row.name: float(gap(metric, row.scores[metric].value)) for row in self.rows}
@@ -108,7 +109,6 @@ class Comparison:
         KeyError
             No method of that name, or no such score.
         """
-        self.evaluations[0][metric]  # a KeyError that names what there is
         best = self.best(metric)
         chosen = against or (best or [self.evaluations[0].name])[0]
         groups: dict[str, list[Evaluation]] = {}
@@ -149,7 +149,7 @@ class Comparison:
         if metrics is None:
             metrics = [m for m in rows[0].scores if all(m in row.scores for row in rows)]
         for metric in metrics:
-            self.evaluations[0][metric]  # a KeyError that names what there is
+            self._check_shared(metric)
         values = [
             [row.scores[m].error if errors else row.scores[m].value for m in metrics]
             for row in rows
@@ -231,6 +231,20 @@ class Comparison:
             raise ValueError("this JSON is not a comparison: it has no 'evaluations'")
         return compare(Evaluation.from_dict(item) for item in content["evaluations"])
 
+    def _check_shared(self, metric: str) -> None:
+        """A KeyError that names what there is, where a method lacks a score."""
+        for evaluation in self.evaluations:
+            if metric not in evaluation.scores:
+                shared = [
+                    m
+                    for m in self.evaluations[0].scores
+                    if all(m in e.scores for e in self.evaluations)
+                ]
+                raise KeyError(
+                    f"no score {metric!r} in the evaluation of {evaluation.name!r}; all of these "
+                    f"have: {', '.join(shared)}"
+                )
+
     @property
     def caption(self) -> str:
         """What was scored and what the ± means, in one line."""
@@ -250,7 +264,7 @@ class Comparison:
     def _cells(self, metrics: Sequence[str]) -> list[tuple[str, list[str], list[bool]]]:
         """Name, texts and best-marks of each row."""
         for metric in metrics:
-            self.evaluations[0][metric]  # a KeyError that names what there is
+            self._check_shared(metric)
         best = {metric: self.best(metric) for metric in metrics}
         return [
             (

@@ -126,6 +126,16 @@ def test_random_walk_counts_of_a_long_gap_what_its_window_holds():
     assert np.mean(variances) == pytest.approx(1.0, rel=0.2)  # 1.85 if it were
 
 
+@pytest.mark.parametrize(
+    "predictor", [*baselines("D", 2, statistical=True).values()], ids=lambda p: type(p).__name__
+)
+def test_infinite_values_are_told(predictor):
+    history = walk(dims=2, length=200)
+    history[1, 5] = np.inf
+    with pytest.raises(ValueError, match=r"infinite in dimension 1 at position 5 .*by NaN"):
+        paths(predictor, history)
+
+
 def test_forecasts_repeat_and_do_not_depend_on_the_other_series(make_entry):
     entries = [make_entry(seed=s) for s in range(3)]
     predictor = RandomWalk(4)

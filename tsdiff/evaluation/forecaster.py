@@ -92,7 +92,7 @@ class Baseline(RepresentablePredictor):
         TypeError
             An argument that there isn't: solvers, devices and guidance are for trained models.
         ValueError
-            A target that is empty, or has a dimension without any observation.
+            A target that is empty or infinite somewhere, or a dimension without any observation.
         """
         _refuse(f"{type(self).__name__}.predict", unknown, ("num_samples", "quantiles", "seed"))
         check_positive_integer(type(self).__name__, "num_samples", num_samples)
@@ -125,6 +125,12 @@ class Baseline(RepresentablePredictor):
         if history.ndim != 2:
             raise ValueError(
                 f"entry {position}: target has shape {history.shape}, expected [D, time] or [time]"
+            )
+        rows, steps = np.nonzero(np.isinf(history))
+        if rows.size:
+            raise ValueError(
+                f"entry {position}: the target is infinite in dimension {rows[0]} at position "
+                f"{steps[0]} ({rows.size} such values); mark missing values by NaN"
             )
         silent = np.isnan(history).all(axis=1)
         if silent.any():

@@ -221,3 +221,23 @@ def test_errors_teach(scored):
     one = scored_evaluation("one", samples[:1], target[:1])
     with pytest.raises(ValueError, match="one window"):
         compare([one, replace(one, name="two")]).significance("crps")
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
+def test_other_windows_are_told_in_any_unit(scored, unit):
+    samples, target = scored[0] * unit, scored[1] * unit
+    first = scored_evaluation("a", samples, target)
+    compare([first, scored_evaluation("b", samples + unit, target)])
+    with pytest.raises(ValueError, match="on other windows"):
+        compare([first, scored_evaluation("b", samples, target + unit)])
+
+
+def test_sums_that_cancel_are_no_other_windows(scored):
+    samples, target = scored[0], scored[1].copy()
+    target[..., 0] = -target[..., 1:].sum(axis=-1)
+    turned = target[..., ::-1].sum(axis=-1)
+    assert not np.array_equal(turned, target.sum(axis=-1))  # by rounding alone
+    first = scored_evaluation("a", samples, target)
+    other = scored_evaluation("b", samples, target)
+    scale = {"scale_sum": np.abs(turned).sum(axis=1)}
+    compare([first, replace(other, terms={**other.terms, **scale})])

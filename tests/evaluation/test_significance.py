@@ -96,6 +96,34 @@ def test_no_interval_where_a_single_window_has_a_scale():
     assert not found.is_significant
 
 
+def test_series_of_one_time_are_drawn_together():
+    """Ten series share a fifth of their variance: taken one by one, every fourth trial errs."""
+    rng = np.random.default_rng(7)
+    items = tuple("abcdefghij") * 6  # as rolling_windows orders them
+    scale = np.ones(60)
+    found = []
+    for _ in range(300):
+        luck = 0.5 * rng.normal(size=(6, 1)) + rng.normal(size=(6, 10))
+        pair = [synthetic("a", np.full(60, 9.0), scale), synthetic("b", 9.0 + luck.ravel(), scale)]
+        pair[1] = replace(pair[1], item_ids=items)
+        table = compare(pair).significance("crps_sum", against="a", num_resamples=1000)
+        found.append(table["b"].is_significant)
+    assert 0.015 <= np.mean(found) <= 0.09
+    assert table.caption.startswith("Paired bootstrap over 6 times, each with the windows of all")
+
+
+@pytest.mark.parametrize("items", [("a",) * 12, tuple("abcdefghijkl"), ()])
+def test_a_single_series_and_single_windows_are_drawn_one_by_one(items):
+    rng = np.random.default_rng(5)
+    scale = np.full(12, 3.0)
+    pair = [synthetic(name, rng.gamma(5, size=12), scale) for name in "ab"]
+    plain = compare(pair).significance("crps_sum", against="a", num_resamples=1000)
+    named = [replace(e, item_ids=items) for e in pair]
+    again = compare(named).significance("crps_sum", against="a", num_resamples=1000)
+    assert again == plain
+    assert again.caption.startswith("Paired bootstrap over 12 windows.")
+
+
 def test_without_a_difference_it_is_seldom_significant_and_signs_flip():
     rng = np.random.default_rng(2)
     found = []

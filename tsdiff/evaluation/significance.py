@@ -10,12 +10,15 @@ n - 1 of n are drawn, which makes the variance unbiased (Rao and Wu 1988, J. Am.
 and the percentiles are those that give a normal law the quantiles of Student's t with W - 1 degrees
 of freedom (the expanded percentile interval of Hesterberg 2015, The American Statistician 69).
 
-Windows are taken for independent. Windows that overlap, or series of one and the same time, are
-not: the interval is then too narrow.
+Windows of several series at one time share its luck, so they are drawn together: the k-th of every
+series, as :func:`~tsdiff.datasets.rolling_windows` orders them. Otherwise windows are taken for
+independent. Windows that overlap, or series that have one window each, are not: the interval is
+then too narrow.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -75,6 +78,8 @@ class Significance:
     level: float
     num_windows: int
     differences: tuple[Difference, ...]
+    # What is drawn if not single windows: times, with the windows of all series at them.
+    num_draws: int | None = None
 
     def __getitem__(self, name: str) -> Difference:
         for difference in self.differences:
@@ -104,8 +109,11 @@ class Significance:
     def caption(self) -> str:
         """What was resampled, in one line."""
         seeds = max(row.num_seeds for row in self.differences) > 1
+        drawn = f"{self.num_windows} windows"
+        if self.num_draws not in (None, self.num_windows):
+            drawn = f"{self.num_draws} times, each with the windows of all series"
         return (
-            f"Paired bootstrap over {self.num_windows} windows{' and over seeds' * seeds}. Below "
+            f"Paired bootstrap over {drawn}{' and over seeds' * seeds}. Below "
             f"zero: better than {self.against}. Sign flips: share of resamples with the other sign."
         )
 
@@ -135,9 +143,10 @@ def paired_bootstrap(
     if num_resamples < 100:
         raise ValueError(f"num_resamples={num_resamples} gives no interval; take 1000 or more")
     _check(metric, [e for seeds in [reference, *methods] for e in seeds])
-    windows = reference[0].num_windows
+    place = _times([e for seeds in [reference, *methods] for e in seeds])
+    windows = int(place.max()) + 1
     generator = np.random.default_rng(seed)
-    counts = _draws(generator, num_resamples, windows)
+    counts = _draws(generator, num_resamples, windows)[:, place]
     reach = stats.t.ppf((1 + level) / 2, windows - 1)
     tail = stats.norm.cdf(-reach)
     # The share of resamples that are one window, the farthest, and nothing else.
@@ -166,7 +175,22 @@ def paired_bootstrap(
                 len(seeds),
             )
         )
-    return Significance(metric, reference[0].name, level, windows, tuple(differences))
+    count = reference[0].num_windows
+    return Significance(metric, reference[0].name, level, count, tuple(differences), windows)
+
+
+def _times(evaluations: Sequence[Evaluation]) -> np.ndarray:
+    """Which windows are drawn together, ``[W]``: those of different series at one time."""
+    alone = np.arange(evaluations[0].num_windows)
+    items = next((e.item_ids for e in evaluations if e.item_ids), ())
+    if len(items) != len(alone):
+        return alone
+    seen: Counter[str] = Counter()
+    place = np.empty_like(alone)
+    for window, item in enumerate(items):
+        place[window] = seen[item]
+        seen[item] += 1
+    return place if place.max() > 0 else alone
 
 
 def gap(metric: str, value: ArrayLike) -> np.ndarray:

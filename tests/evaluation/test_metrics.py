@@ -161,6 +161,14 @@ def test_coverage_is_calibrated_for_few_samples(count):
             assert share == pytest.approx(level, abs=0.012)
 
 
+@pytest.mark.parametrize("count", [1, 5, 20, 39])
+def test_coverage_reaches_no_further_than_the_samples(count):
+    rng = np.random.default_rng(3)
+    samples, target = rng.normal(size=(1, count, 20_000, 1)), rng.normal(size=(1, 20_000, 1))
+    share = m.coverage(samples, target, [0.95])[0.95]
+    assert share == pytest.approx((count - 1) / (count + 1), abs=0.012)
+
+
 # --- missing values, degenerate series, errors --------------------------------------------------
 
 

@@ -236,7 +236,8 @@ def coverage(
     coverage of a calibrated forecast *is* its level (GluonTS' rule loses 2 points at N = 100). The
     same holds where samples equal the truth, two or more of them: such a value counts by the share
     of its probability that lies inside, 0.8 of one that is certain. So nights don't flatter solar
-    power.
+    power. But no interval reaches beyond the samples, which hold ``(N - 1)/(N + 1)``: a level of
+    0.95 takes 39 of them, of 20 it is 0.90.
 
     Returns
     -------

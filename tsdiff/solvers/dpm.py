@@ -9,7 +9,7 @@ the probability-flow ODE of any affine path is solved by
 constant (that is DDIM), or a line or parabola through earlier steps (2M, 3M) or through a point
 within the step (2S). The SDE's solution has the same form (ibid., eq. 16; Gonzalez et al. 2023),
 
-.. math:: x_s = \frac{b_s}{b_t} e^{-h} x_t + 2 b_s \int e^{-2(λ_s - λ)} e^{λ} D(λ)\,dλ
+.. math:: x_s = \frac{b_s}{b_t} e^{-h} x_t + 2 a_s \int e^{-2(λ_s - λ)} D(λ)\,dλ
    + b_s \sqrt{1 - e^{-2h}}\, z.
 
 ``λ`` is infinite where noise or signal vanish; a step that touches such an end is of order one, and

@@ -20,11 +20,18 @@ def record(
     kind: str = "model",
     shift: float = 0.0,
     windows: int = 4,
+    constant: float | None = None,
+    spread: float = 1.0,
 ) -> Record:
-    """Two dimensions, three steps, 20 samples; ``shift`` makes the forecasts worse."""
+    """Two dimensions, three steps, 20 samples; ``shift`` makes the forecasts worse.
+
+    ``constant`` takes the truth's place in all steps, ``spread`` is that of the samples about it.
+    """
     truth = np.random.default_rng(0).normal(10.0, 1.0, (windows, 3, 2))
+    truth = truth if constant is None else np.full_like(truth, constant)
     rng = np.random.default_rng([seed, len(method)])
-    samples = rng.normal(10.0 + shift, 1.0, (windows, 20, 3, 2))
+    level = 10.0 if constant is None or np.isnan(constant) else constant
+    samples = rng.normal(level + shift, spread, (windows, 20, 3, 2))
     scores, terms = score_windows(samples, truth, num_replicates=5)
     scores["nll"] = Score(float("nan")) if kind == "naive" else Score(1.25 + seed, 0.1)
     evaluation = Evaluation(method, scores, windows, 20, 3, 2, seed=seed, terms=terms)

@@ -20,7 +20,7 @@ from tsdiff.benchmark.page.findings import finding, summary
 from tsdiff.benchmark.page.groups import groups_of
 from tsdiff.benchmark.page.markup import Html, element, script_json
 from tsdiff.benchmark.report import report_html, write_report
-from tsdiff.benchmark.tables import number
+from tsdiff.benchmark.tables import markdown, number
 from tsdiff.evaluation import Score, compare
 from tsdiff.evaluation.integral_transform import calibration_error
 
@@ -184,8 +184,32 @@ def test_lone_models_lone_baselines_and_single_windows_get_their_sentence():
     single = groups_of([record("model", windows=1), record("walk", kind="naive", windows=1)])[0]
     assert single.significance is None
     assert "can't be said" in Page(finding(single)).text
+    assert "luck" not in summary([single])
     for group in (only, alone, single):
         assert "<table" in report_html(group.records, title="Small")
+
+
+@pytest.mark.parametrize(
+    ("constant", "spread", "words"),
+    [
+        (0.0, 1.0, "No method has a score"),
+        (np.nan, 1.0, "No method has a score"),
+        (5.0, 1.0, "A baseline wins: walk (0.0000). The best model, model"),
+        (5.0, 0.0, "score the same"),
+    ],
+)
+def test_zeros_gaps_and_perfect_baselines_get_their_sentence(constant, spread, words):
+    """Truth without scale or values, and a constant that the baseline foresees."""
+    runs = [record("model", s, constant=constant, spread=spread) for s in range(2)]
+    runs.append(record("walk", kind="naive", constant=constant, spread=0.0))
+    (group,) = groups_of(runs)
+    said = Page(finding(group)).text
+    assert words in said
+    if np.isnan(constant) or not constant:
+        assert summary([group]) == "No comparison has scores of both models and baselines."
+    page = Page(report_html(runs, title="Edge"))
+    for text in (said, page.text, markdown(runs), summary([group])):
+        assert not re.search(r"\b(nan|inf)\b", text), text
 
 
 def test_points_have_no_intervals():

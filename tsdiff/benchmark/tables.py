@@ -189,7 +189,7 @@ def _table(result: Result) -> str:
     titles += [COLUMNS[metric] for metric in shown if metric != MAIN]
     titles += [f"less that of {_escaped(str(last))}"] if significance else []
     lines = [_row(titles), _rule(len(titles))]
-    best = {metric: comparison.best(metric) for metric in shown}
+    best = {metric: comparison.best(metric) for metric in (MAIN, *shown)}
     for row in comparison.rows:
         cells = [_escaped(row.name), str(row.num_seeds)]
         for metric in [MAIN, *(m for m in shown if m != MAIN)]:
@@ -263,11 +263,14 @@ def _verdict(result: Result) -> str:
     significance = result.significance_against(baseline)
     sure = significance is not None and significance[model].is_significant
     doubt = "" if sure else ", a difference that other windows may turn round"
-    share = abs(rows[model] / rows[baseline] - 1) if rows[baseline] else float("nan")
+    if rows[baseline] == rows[model]:
+        return f"The best model, {model}, and the best baseline, {baseline}, have one CRPS-sum."
+    share = abs(rows[model] / rows[baseline] - 1) if rows[baseline] else float("inf")
     if rows[baseline] < rows[model]:
+        worse = f"{100 * share:.1f} % worse" if np.isfinite(share) else "worse than its zero"
         return (
             f"**A baseline wins:** {baseline} has the lowest CRPS-sum; the best model, {model}, is "
-            f"{100 * share:.1f} % worse{doubt}."
+            f"{worse}{doubt}."
         )
     return (
         f"The best model by CRPS-sum, {model}, is {100 * share:.1f} % better than the best "

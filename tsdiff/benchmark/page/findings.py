@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tsdiff.benchmark.page.groups import Group, Method
 from tsdiff.benchmark.page.markup import Html, element, join
 from tsdiff.benchmark.page.metrics import HEADLINE
-from tsdiff.benchmark.page.numbers import interval, score_text
+from tsdiff.benchmark.page.numbers import NONE, interval, score_text
 from tsdiff.benchmark.record import Record
 
 __all__ = ["finding", "findings", "summary"]
@@ -41,9 +41,10 @@ def findings(groups: Sequence[Group], failed: Sequence[Record]) -> Html:
 
 def summary(groups: Sequence[Group]) -> Html:
     """On how many of the data sets a model leads, and on how many a baseline does."""
-    both = [g for g in groups if g.models and g.baselines]
+    scored = [g for g in groups if math.isfinite(_value(g.methods[0]))]
+    both = [g for g in scored if g.models and g.baselines]
     if not both:
-        return Html("There are not both models and baselines in any comparison.")
+        return Html("No comparison has scores of both models and baselines.")
     won = [g for g in both if g.methods[0].is_model and _value(g.methods[0]) < _best_baseline(g)]
     clear = [g for g in won if (d := g.difference(g.methods[0])) and d.is_significant]
     lost = [g for g in both if g not in won]
@@ -88,8 +89,8 @@ def finding(group: Group) -> Html:
             ". The best model, ",
             _named(model),
             ", lies ",
-            _percent(ratio),
-            " above it",
+            *([_percent(ratio), " "] if math.isfinite(ratio) else []),
+            "above it",
         ]
     return join([*first, _verdict(group, model), ". ", *_calibration(model)])
 
@@ -101,9 +102,10 @@ def _verdict(group: Group, model: Method) -> str:
         return "; whether that is luck can't be said from these records"
     windows = group.size.num_windows
     bounds = interval(difference, group.baselines[0].score(HEADLINE).value)
+    told = "" if bounds == NONE else f" (95 % interval {bounds})"
     if difference.is_significant:
-        return f", more than the luck of {windows} windows (95 % interval {bounds})"
-    return f", which may be the luck of {windows} windows (95 % interval {bounds})"
+        return f", more than the luck of {windows} windows{told}"
+    return f", which may be the luck of {windows} windows{told}"
 
 
 def _calibration(model: Method) -> list[str]:
@@ -144,6 +146,9 @@ def _of(some: Sequence[Group], among: Sequence[Group]) -> str:
 
 
 def _sure(clear: Sequence[Group], among: Sequence[Group]) -> str:
+    told = [d for g in among if (d := g.difference(g.models[0])) and math.isfinite(d.lower)]
+    if not told:  # as of a single window
+        return ""
     if len(among) == 1:
         return ", beyond the luck of the windows" if clear else ", within the luck of the windows"
     if len(clear) == len(among):

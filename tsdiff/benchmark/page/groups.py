@@ -131,11 +131,13 @@ class Group:
         return found[method.name]
 
     def relative(self, method: Method) -> float:
-        """The headline score over the best baseline's, less one; NaN without a baseline."""
+        """The headline score over the best baseline's, less one; NaN without one above zero."""
         if not self.baselines:
             return float("nan")
-        base = self.baselines[0].score(HEADLINE).value
-        return method.score(HEADLINE).value / base - 1 if base else float("nan")
+        value, base = (one.score(HEADLINE).value for one in (method, self.baselines[0]))
+        if value == base:
+            return 0.0
+        return value / base - 1 if base else float("nan")
 
 
 def groups_of(records: Sequence[Record]) -> list[Group]:

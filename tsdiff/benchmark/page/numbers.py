@@ -43,7 +43,9 @@ def change(ratio: float) -> str:
 
 
 def interval(difference: Difference, base: float) -> str:
-    """A difference's interval in per cent of a score: ``−15 … −3 %``."""
+    """A difference's interval in per cent of a score: ``−15 … −3 %``; none of zero."""
+    if not base:
+        return NONE
     lower, upper = difference.lower / base, difference.upper / base
     if not (math.isfinite(lower) and math.isfinite(upper)):
         return NONE

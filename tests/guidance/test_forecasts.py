@@ -190,6 +190,17 @@ def test_a_constant_dimension_may_be_known():
     assert (abs(ratio - 1.0) < 0.25).all()
 
 
+def test_what_constants_can_not_add_up_to_is_said():
+    """Samples of a law without spread can't be moved, and added up to 0 without a word."""
+    estimator = tsdiff.FlowMatchingEstimator(**SMALL | {"max_epochs": 1})
+    silent = [entry(np.zeros((2, 200)))]
+    predictor = estimator.fit(silent, progress=False)
+    with pytest.raises(GuidanceError, match="fulfils the conditions of step 0"):
+        samples_of(predictor, silent, guidance=Total([1.0]), num_samples=20)
+    kept = samples_of(predictor, silent, guidance=Total([0.0]), num_samples=20)
+    assert np.abs(kept[:, 0]).max() < 1e-6
+
+
 def test_samples_stand_in_no_order(walk):
     """Whoever takes the first few has as good a sample as any."""
     values = np.full((HORIZON, DIMS), np.nan)

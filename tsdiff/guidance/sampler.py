@@ -44,6 +44,10 @@ Gaussian of the values, or what stands for it; its log itself where the covarian
 NUM_STEPS = 24
 _FARTHEST = 3.0
 _NARROWEST = 0.02
+# Of a sum that is known exactly, relative to what it is made of.
+_ROUNDING = 1e-6
+# What samples of a series of zeros differ by.
+_NOTHING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,14 @@ class Target:
             return log_interval((lower - mean) / spread, (upper - mean) / spread).sum(-1)
 
         return (within, *self.potentials)
+
+    def is_met(self, values: Tensor) -> Tensor:
+        """Whether ``values [N, D]`` have what is known exactly, up to rounding, ``[N]``."""
+        exact = self.noise == 0.0
+        matrix, wanted = self.matrix[exact], self.values[exact]
+        size = wanted.abs() + values.abs() @ matrix.abs().mT
+        missed = (values @ matrix.mT - wanted).abs()
+        return (missed <= _ROUNDING * size + _NOTHING).all(-1)
 
     def pinned(self, values: Tensor) -> Tensor:
         """Values ``[N, D]`` without the rounding of what is known exactly."""

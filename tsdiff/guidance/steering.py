@@ -98,6 +98,8 @@ class Steering:
         target = self._target(step - self._ahead, affine.matrix)
         values, log_weights = self._sampler.draw(context, target, affine, self._generator)
         self._log_weights = self._log_weights + log_weights
+        # A law all but without spread can't be moved: what is known exactly may be out of reach.
+        self._log_weights = torch.where(target.is_met(values), self._log_weights, -torch.inf)
         for potential in target.potentials:
             if isinstance(potential, _Reordered) and potential.settles:
                 self._log_weights = potential.settle(values, self._log_weights)

@@ -88,6 +88,14 @@ def test_seasons_short_and_long(kind, period):
     assert 0.5 < samples.std(0).mean() < 2.5
 
 
+@pytest.mark.parametrize("length", [40, 60, 100])
+def test_a_history_of_less_than_two_long_seasons_keeps_its_spread(length):
+    """Subtracting the mean of places that were seen once leaves nothing to model."""
+    target = np.random.default_rng(0).normal(size=(1, length))
+    samples = paths(AutoETS(4, 48), target, 200)
+    assert 0.7 < samples.std() < 1.4
+
+
 def test_dimensions_are_independent():
     walk = np.cumsum(np.random.default_rng(3).normal(size=200))
     samples = paths(AutoETS(2, window=100), np.stack([walk, walk]), 2000)

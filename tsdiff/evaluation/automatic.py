@@ -61,7 +61,8 @@ class _Automatic(Baseline):
         Steps to forecast, T.
     season_length
         Steps in a season, m: 24 for hourly data, 1 where there is none. Of a season of more than
-        24 steps the mean of each place is subtracted first, and what is left is modelled without.
+        24 steps the mean of each place is subtracted first, and what is left is modelled without;
+        a history of less than two seasons has none.
     window
         Steps of history that the model is fitted to, the latest, which bounds the cost: a fit takes
         about a second. None is 14 seasons, and at least 336 steps.
@@ -117,14 +118,14 @@ class _Automatic(Baseline):
         # Models know no units; their optimisers do.
         center, scale = series.mean(), series.std()
         series = (series - center) / scale
+        if len(series) < 2 * period + _MIN_STEPS:  # no two seasons to compare
+            period = 1
         if period > _LONGEST_SEASON:
             place = np.arange(-len(series), 0) % period
             counts = np.maximum(np.bincount(place, minlength=period), 1)
             profile = np.bincount(place, series, minlength=period) / counts
             series = series - profile[place]
             seasonal, period = profile[np.arange(horizon) % period], 1
-        if len(series) < 2 * period + _MIN_STEPS:  # no two seasons to compare
-            period = 1
         with warnings.catch_warnings():
             # Of candidates that don't converge: others are chosen.
             warnings.simplefilter("ignore")

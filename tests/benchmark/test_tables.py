@@ -8,10 +8,12 @@ import json
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.benchmark.records import failed, record
-from tsdiff.benchmark.record import Costs
+from tsdiff.benchmark.page.numbers import score_text
+from tsdiff.benchmark.record import Costs, Record
 from tsdiff.benchmark.tables import (
     costs_csv,
     costs_markdown,
@@ -150,6 +152,18 @@ def test_point_forecasts_have_no_coverage():
     (row,) = (line for line in text.splitlines() if line.startswith("| last value"))
     # Monte-Carlo error, coverage, PIT, NLL, and a difference from itself.
     assert row.count("| – ") == 5
+
+
+def test_an_infinite_surprise_is_printed():
+    bounded, other = record("bounded"), record("other", seed=1)
+    scores = {**bounded.evaluation.scores, "nll": Score(np.inf)}
+    bounded = replace(bounded, evaluation=replace(bounded.evaluation, scores=scores))
+    bounded = Record.from_json(bounded.to_json())
+    lines = [row for row in markdown([bounded, other]).splitlines() if row.startswith("| ")]
+    rows = {row.split("|")[1].strip(): row for row in lines}
+    assert rows["bounded"].split("|")[-2].strip() == "∞"
+    assert rows["other"].split("|")[-2].strip() == "**2.25**"
+    assert score_text("nll", Score(np.inf)) == ("∞", "")
 
 
 @pytest.mark.parametrize(

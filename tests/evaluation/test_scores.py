@@ -171,6 +171,15 @@ def test_json_has_no_nan():
     assert np.isnan(Evaluation.from_json(evaluation.to_json())["crps_sum"].value)
 
 
+def test_an_infinite_surprise_is_no_missing_one():
+    """What a model held to be impossible has happened; NaN is a model without a density."""
+    evaluation = Evaluation("bounded", {"nll": Score(np.inf), "low": Score(-np.inf)}, 1, 1, 1, 1)
+    again = Evaluation.from_json(evaluation.to_json())
+    assert again["nll"].value == np.inf
+    assert again["low"].value == -np.inf
+    assert np.isnan(again["nll"].error)
+
+
 def test_evaluation_cannot_be_changed(scored):
     evaluation = make_evaluation(scored)
     with pytest.raises(AttributeError):

@@ -209,7 +209,7 @@ def _cell(comparison: Comparison, name: str, metric: str, seeds: int) -> str:
     values = [e[metric].value for e in mine]
     mean = float(np.mean(values))
     if not np.isfinite(mean):
-        return "–"
+        return "∞" if mean == np.inf else "–"
     if metric.startswith(_OF_LAWS) and is_point(mine):
         return "–"
     text = number(metric, mean)

@@ -211,7 +211,7 @@ class Evaluation:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings, ready for JSON; NaN becomes None."""
+        """Plain numbers and strings, ready for JSON; NaN becomes None, infinity ``"inf"``."""
         sizes = ("num_windows", "num_samples", "prediction_length", "target_dim")
         return {
             "name": self.name,
@@ -219,7 +219,7 @@ class Evaluation:
             "seed": self.seed,
             "seconds": self.seconds,
             "scores": {
-                metric: {key: _or_none(value) for key, value in asdict(score).items()}
+                metric: {key: _plain(value) for key, value in asdict(score).items()}
                 for metric, score in self.scores.items()
             },
             **({"terms": {k: to_text(v) for k, v in self.terms.items()}} if self.terms else {}),
@@ -241,7 +241,7 @@ class Evaluation:
         """
         try:
             scores = {
-                metric: Score(_or_nan(score["value"]), _or_nan(score["error"]))
+                metric: Score(_read(score["value"]), _read(score["error"]))
                 for metric, score in content["scores"].items()
             }
             terms = {k: from_text(text) for k, text in content.get("terms", {}).items()}
@@ -420,9 +420,12 @@ def read_json(source: str | Path) -> Any:
         ) from error
 
 
-def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _plain(value: float) -> float | str | None:
+    """What JSON has a word for: an infinite surprise is a text, and no missing one."""
+    if np.isnan(value):
+        return None
+    return str(float(value)) if np.isinf(value) else float(value)
 
 
-def _or_nan(value: float | None) -> float:
+def _read(value: float | str | None) -> float:
     return float("nan") if value is None else float(value)

@@ -25,7 +25,7 @@ MINUS = "\N{MINUS SIGN}"
 def score_text(metric: str, score: Score) -> tuple[str, str]:
     """A score and what stands behind its ±, ``""`` where that is nothing."""
     if not math.isfinite(score.value):
-        return NONE, ""
+        return "∞" if score.value == math.inf else NONE, ""
     value = number(metric, score.value).replace("-", MINUS)
     if not score.is_random:
         return value, ""

@@ -235,6 +235,10 @@ def monte_carlo_error(scores: Iterable[Score]) -> float:
 
 def _difference(significance: Significance, name: str) -> str:
     found = significance[name]
+    if not np.isfinite(found.value):
+        return "–"
+    if not np.isfinite(found.upper - found.lower):
+        return f"{found.value:+.2g}"
     text = f"{found.value:+.2g} ({found.lower:+.2g} … {found.upper:+.2g})"
     return f"**{text}**" if found.is_significant else text
 

@@ -101,6 +101,7 @@ class Significance:
             value = f"{row.value:+.{digits}f}"
             value = f"**{value}**" if row.is_significant else value
             interval = f"{row.lower:+.{digits}f} … {row.upper:+.{digits}f}"
+            interval = interval if np.isfinite(row.upper - row.lower) else "–"
             name = row.name.replace("|", "\\|")
             lines.append(f"| {name} | {value} | {interval} | {100 * row.flips:.1f} % |")
         return "\n".join([*lines, "", self.caption])

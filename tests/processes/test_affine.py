@@ -276,6 +276,11 @@ class TestLipschitzOptimal:
             found = (k.a * k.da * variance + k.b * k.db) / (k.a**2 * variance + k.b**2)
             torch.testing.assert_close(found, torch.full_like(t, slope), rtol=1e-6, atol=1e-6)
 
+    def test_the_widest_ratio_is_finite_in_single_precision(self) -> None:
+        t = torch.linspace(0.0, 1.0, 101).view(-1, 1, 1)
+        for part in LipschitzOptimal(1e30).coefficients(t)[:4]:
+            assert bool(part.isfinite().all())
+
     def test_a_ratio_of_one_is_the_square_root_path(self) -> None:
         t = times()
         k = LipschitzOptimal(1.0).double().coefficients(t)
@@ -291,7 +296,9 @@ class TestLipschitzOptimal:
         assert path.scale.item() == pytest.approx(2.0)
         assert given.log_ratio.exp().item() == pytest.approx(7.0, rel=1e-5)
 
-    @pytest.mark.parametrize("options", [{"ratio": 0.5}, {"ratio": math.inf}, {"scale": 0.0}])
+    @pytest.mark.parametrize(
+        "options", [{"ratio": 0.5}, {"ratio": math.inf}, {"ratio": 1e39}, {"scale": 0.0}]
+    )
     def test_bad_parameters_are_refused(self, options: dict) -> None:
         with pytest.raises(ValueError, match="must be"):
             LipschitzOptimal(**options)

@@ -22,6 +22,9 @@ from torch import Tensor, nn
 
 from tsdiff.random import Randomness, standard_normal
 
+# A ratio of variances whose powers single precision can hold.
+_WIDEST = 1e30
+
 PREDICTIONS = ("noise", "data", "score", "velocity")
 """What a network may predict and a solver may ask for; each follows from any other.
 
@@ -228,7 +231,7 @@ class LipschitzOptimal(AffinePath):
     Parameters
     ----------
     ratio
-        ``M ≥ 1``; None takes it, and ``σ``, from the data that a decoder is told.
+        ``M ≥ 1``, 1e30 at most; None takes it, and ``σ``, from the data that a decoder is told.
     scale
         ``σ``.
     """
@@ -240,8 +243,10 @@ class LipschitzOptimal(AffinePath):
 
     def __init__(self, ratio: float | None = None, scale: float = 1.0):
         super().__init__()
-        if ratio is not None and not (1.0 <= ratio < math.inf):
-            raise ValueError(f"the ratio of eigenvalues must be finite and at least 1, got {ratio}")
+        if ratio is not None and not (1.0 <= ratio <= _WIDEST):
+            raise ValueError(
+                f"the ratio of eigenvalues must be between 1 and {_WIDEST:g}, got {ratio}"
+            )
         if not 0.0 < scale < math.inf:
             raise ValueError(f"scale must be positive and finite, got {scale}")
         self.given = ratio is not None

@@ -161,7 +161,7 @@ class Record:
     digest
         Hash of all that determines the result but the code, of which it has the versions.
     settings
-        As used: ``estimator`` and its ``parameters``, ``num_samples``, ``budget``, ``windows``, and
+        As used: ``estimator`` and its ``parameters``, ``num_samples``, ``budget``, ``dataset``, and
         for models ``chosen``, how the settings were chosen.
     evaluation
         Every score with its Monte-Carlo error, and what each window adds to it; its ``name`` is the

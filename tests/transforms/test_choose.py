@@ -158,6 +158,20 @@ class TestFit:
         fit_linear(coordinates, parts, [s.features for s in parts], 100, 1e-4)
         assert linear.lag_weight.item() == pytest.approx(0.8, abs=0.1)
 
+    def test_a_context_as_long_as_the_series_leaves_steps_to_fit_to(self) -> None:
+        """Of four years of weeks three are the context: a third of them was judged on instead."""
+        rng = np.random.default_rng(4)
+        series = series_of(vector_autoregression(rng, np.array([[0.8]]), 120))
+        weights = []
+        for context_length in (40, 110, 400):
+            linear = LinearCorrection(1, 0, (1,), "own")
+            coordinates = Coordinates("season", "std", 1, 12, linear)
+            set_size(coordinates, [series])
+            fit_linear(coordinates, [series], [series.features], context_length, 1e-4)
+            weights.append(linear.lag_weight.item())
+        assert weights[0] > 0.3
+        assert weights[1:] == [weights[0]] * 2
+
     def test_nothing_long_enough_leaves_the_reference_alone(self) -> None:
         linear = LinearCorrection(1, 0, LAGS, "own")
         coordinates = Coordinates("last", "std", 1, 1, linear)

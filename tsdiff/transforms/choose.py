@@ -86,8 +86,7 @@ def choose_coordinates(
         "auto", or what is already decided.
     """
     longest = max(series, key=len)
-    # Of short data, the level is taken over what there is.
-    context_length = min(context_length, max(1, len(longest) // 3))
+    context_length = _context_within(series, context_length)
     problem = _Problem(longest, horizon, context_length, season, tuple(lags))
     if scaling == "auto":
         scaling = _strongest_reference(problem)
@@ -170,6 +169,8 @@ def fit_linear(
         Standardised features of each series, ``[L, F]``.
     """
     assert coordinates.linear is not None
+    # On the steps that it was chosen by: hardly any come after a context nearly as long as all.
+    context_length = _context_within(series, context_length)
     parts = [
         _regression(coordinates, s, f, context_length, len(s))
         for s, f in zip(series, features, strict=True)
@@ -196,6 +197,11 @@ def set_size(coordinates: Coordinates, series: Sequence[Series]) -> None:
     size[weight.sum(0) == 0.0] = 1.0
     coordinates.centre.copy_(torch.from_numpy(centre))
     coordinates.size.copy_(torch.from_numpy(size))
+
+
+def _context_within(series: Sequence[Series], context_length: int) -> int:
+    """Steps that a level is taken over: of short data, a third of what there is."""
+    return min(context_length, max(1, max(map(len, series)) // 3))
 
 
 def _structures(linear: str, dims: int) -> tuple[Structure, ...]:

@@ -173,6 +173,13 @@ class TestSampler:
         assert window.observed[0, :, 1].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
         assert window.features.shape[1] == 8
 
+    def test_the_second_half_of_a_series_as_short_as_a_past_is_forecast(self) -> None:
+        """Its end alone would be all that a model of weekly data of four years ever learned of."""
+        sampler = WindowSampler(load_series([ramp(12)], "D", 0), past_length=20, horizon=2)
+        window = sampler.take(torch.arange(len(sampler)))
+        assert window.target[:, -2:, 0].tolist() == [[i, i + 1] for i in range(6, 11)]
+        assert window.observed[:, :20, 0].sum(1).tolist() == [6, 7, 8, 9, 10]
+
     def test_series_that_are_too_short_are_left_out_or_an_error(self) -> None:
         mixed = load_series([ramp(3), ramp(10, 5000.0)], "D", 0)
         assert WindowSampler(mixed, 4, 3).draw(50, seeded(1)).target.min() >= 5000.0

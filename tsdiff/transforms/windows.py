@@ -93,8 +93,9 @@ class WindowSampler:
     Parameters
     ----------
     series
-        What to draw from. A series longer than one window gives all its windows; one with at
-        least ``horizon + 1`` steps is padded on the left with unobserved steps.
+        What to draw from. A series that is long beside the past gives all windows that lie in
+        it. Of a shorter one, of at least ``horizon + 1`` steps, the second half is forecast all
+        the same, from what there is: windows are padded on the left with unobserved steps.
     past_length, horizon
         P and T.
 
@@ -114,7 +115,7 @@ class WindowSampler:
                 f"horizon of {horizon} needs at least {horizon + 1}. Forecast fewer steps or "
                 "give more data"
             )
-        padded = [_pad_left(s, self.length) for s in usable]
+        padded = [_pad_left(s, len(s) + self._padding(len(s), past_length)) for s in usable]
         lengths = np.array([len(s) for s in padded])
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         counts = lengths - self.length + 1
@@ -132,6 +133,11 @@ class WindowSampler:
         self._lengths = lengths.tolist()
         self._plain: Plain | None = None
         self._reach = 0
+
+    def _padding(self, length: int, past_length: int) -> int:
+        """Steps before a series, so that there are windows of any that lies in its second half."""
+        shortest = min(length // 2, length - self._horizon)
+        return max(0, past_length - shortest)
 
     def keep(self, plain: Callable[[Tensor, Tensor, Tensor], Plain], reach: int) -> None:
         """From now on give windows their residuals, of all but their first ``reach`` steps.

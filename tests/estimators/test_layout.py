@@ -187,6 +187,14 @@ def test_validation_data_have_the_same_known_columns():
         FlowMatching(**QUICK).fit(df.iloc[:150], df[["x0", "x1", "x2"]], **KNOWN)
 
 
+@pytest.mark.filterwarnings("error::tsdiff.datasets.DataWarning")
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_a_short_history_is_no_plan(informed, rows):
+    """The last values before the plan, as many rows or fewer than are forecast."""
+    df = planned()[160 - rows :]
+    assert len(informed.predict(df, 2, quantiles=[0.5])) == 12
+
+
 def test_ensembles_know_them_too(informed):
     both = tsdiff.EnsembleEstimator(FlowMatching(**LEARNED), 2).fit(
         planned(), progress=False, **KNOWN

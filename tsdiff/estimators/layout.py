@@ -206,6 +206,8 @@ def warn_of_plans(entries: list[dict[str, Any]], horizon: int) -> None:
         If a series has some: taken as history, they move the forecast behind them.
     """
     for entry in entries:
+        if entry["target"].shape[1] <= horizon:
+            continue
         there = np.isfinite(entry["target"][:, -horizon - 1 :])
         plan = there.all(axis=1)
         ended = there[:, 0] & ~there[:, 1:].any(axis=1)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from gluonts.dataset.common import ListDataset
 
-from tsdiff.datasets import DataError, validate_entries
+from tsdiff.datasets import DataError, from_frame, validate_entries
 
 START = pd.Period("2024-01-01", "D")
 
@@ -93,6 +93,7 @@ BAD = {
     "negative category": ([entry(feat_static_cat=[-1])], "category numbers"),
     "infinite static": ([entry(feat_static_real=[np.inf])], "finite"),
     "names": ([entry(dimension_names=["a"])], "1 dimension names for a target of 2"),
+    "one name twice": ([entry(dimension_names=["1", 1])], "dimension_names has '1' more than once"),
 }
 
 
@@ -102,7 +103,22 @@ def test_bad_entries_teach(entries, match):
         validate_entries(entries)
 
 
-@pytest.mark.parametrize("thing", [entry(), [np.zeros(3)], pd.DataFrame({"a": [1]})])
+@pytest.mark.parametrize(
+    "thing", [entry(), [np.zeros(3)], pd.DataFrame({"a": [1]}), None, 3.0, {"a": np.zeros(3)}]
+)
 def test_something_else_is_a_type_error(thing):
     with pytest.raises(TypeError, match="expected a"):
         validate_entries(thing)
+
+
+@pytest.mark.parametrize(("gather", "items"), [(dict, ["a", "b"]), (dict.values, ["0", "1"])])
+def test_frames_of_several_series_are_told_how_to_become_one_table(gather, items):
+    days = pd.date_range("2024-01-01", periods=6, freq="D")
+    frame = pd.DataFrame({"x": np.arange(6.0)}, index=days)
+    frames = gather({"a": frame, "b": frame})
+    with pytest.raises(TypeError, match="one long table: tsdiff") as caught:
+        validate_entries(frames)
+    advice = str(caught.value).partition("tsdiff.")[2]
+    entries = eval(advice, {"from_frame": from_frame, "pd": pd, "frames": frames})
+    assert [one["item_id"] for one in entries] == items
+    assert entries[0]["dimension_names"] == ["x"]

@@ -9,6 +9,7 @@ names. ``dimension_names`` and ``known_columns`` name the rows of ``target`` and
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -65,10 +66,10 @@ def validate_entries(entries: Iterable[Mapping[str, Any]]) -> list[DataEntry]:
     ------
     DataError
         Nothing in the data set, a target that is not 1-D or 2-D, infinite values, a dimension
-        without any observation, a start without frequency, features of the wrong length, or
-        entries that differ in dimensions, frequency or features.
+        without any observation, two of one name, a start without frequency, features of the wrong
+        length, or entries that differ in dimensions, frequency or features.
     TypeError
-        The data set is a single entry, or its items are not mappings.
+        The data set is a single entry or no data set, or its items are not mappings.
 
     Examples
     --------
@@ -77,10 +78,15 @@ def validate_entries(entries: Iterable[Mapping[str, Any]]) -> list[DataEntry]:
     >>> validate_entries([entry])[0]["target"].shape
     (1, 3)
     """
-    if isinstance(entries, Mapping):
+    if isinstance(entries, Mapping) and "target" in entries:
         raise TypeError("expected a data set (a list of entries), got one entry: wrap it, [entry]")
     if isinstance(entries, pd.DataFrame):
         raise TypeError("expected a list of entries, got a DataFrame: use from_frame(df) first")
+    if isinstance(entries, Mapping) or not isinstance(entries, Iterable):
+        raise TypeError(
+            "expected a list of entries, dicts with 'target' and 'start', or a DataFrame, got a "
+            f"{type(entries).__name__}{_one_table('frames')}"
+        )
     checked = [_validate_entry(entry, position) for position, entry in enumerate(entries)]
     if not checked:
         raise DataError("the data set is empty: at least one entry (one series) is needed")
@@ -92,7 +98,7 @@ def _validate_entry(entry: Mapping[str, Any], position: int) -> DataEntry:
     if not isinstance(entry, Mapping):
         raise TypeError(
             f"entry {position} is a {type(entry).__name__}; expected a dict with 'target' and "
-            "'start'"
+            f"'start'{_one_table('dict(enumerate(frames))')}"
         )
     label = _label(entry, position)
     checked = dict(entry)
@@ -112,10 +118,24 @@ def _validate_entry(entry: Mapping[str, Any], position: int) -> DataEntry:
         raise DataError(
             f"{label}: {len(names)} dimension names for a target of {num_dims} dimensions"
         )
+    for field in ("dimension_names", "known_columns"):
+        counts = Counter(() if entry.get(field) is None else map(str, entry[field]))
+        if counts and max(counts.values()) > 1:
+            twice = counts.most_common(1)[0][0]
+            raise DataError(f"{label}: {field} has {twice!r} more than once: rename one")
     known, rows = entry.get("known_columns"), _rows("feat_dynamic_real")(checked)
     if known is not None and len(known) != rows:
         raise DataError(f"{label}: {len(known)} known_columns for {rows} rows of feat_dynamic_real")
     return checked
+
+
+def _one_table(frames: str) -> str:
+    """What to do with a frame per series."""
+    return (
+        ". Of one frame per series make one long table: tsdiff.from_frame("
+        f"pd.concat({frames}, names=['item', 'time']).reset_index(), item_column='item', "
+        "time_column='time')"
+    )
 
 
 def _label(entry: Mapping[str, Any], position: int) -> str:

@@ -205,6 +205,11 @@ BAD = {
         {},
         r"do not ascend.*sort the rows.*in pandas, df\.sort_index",
     ),
+    "long without its item column": (
+        lambda: pd.concat([wide(), wide()]),
+        {},
+        r"2024-01-01.*more than once.*item_column",
+    ),
     "duplicated": (lambda: wide().iloc[[0, 1, 1, 2]], {}, r"2024-01-02.*more than once"),
     "off the grid": (
         lambda: wide("h").set_axis([*wide("h").index[:-1], pd.Timestamp("2024-01-01 09:17")]),

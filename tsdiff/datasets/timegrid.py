@@ -240,21 +240,22 @@ def _to_times_or_periods(index: pd.Index, label: str) -> pd.DatetimeIndex | pd.P
 
 
 def _check_order(times: pd.DatetimeIndex | pd.PeriodIndex, label: str) -> None:
-    steps = np.diff(times.asi8)
-    if (steps < 0).any():
-        place = int(np.argmax(steps < 0))
+    # Of a long table, sorted or not, times occur more than once, and sorting it is no mend.
+    twice = np.asarray(times.duplicated())
+    if twice.any():
+        raise DataError(
+            f"{label}: the time {times[int(np.argmax(twice))]} occurs more than once "
+            f"({int(twice.sum())} duplicates); keep one of each, or, if the table is long, "
+            "name item_column or dimension_column (--item-column or --dimension-column)",
+            pandas="df[~df.index.duplicated()]",
+        )
+    descends = np.diff(times.asi8) < 0
+    if descends.any():
+        place = int(np.argmax(descends))
         raise DataError(
             f"the times of {label} do not ascend: {times[place + 1]} follows {times[place]}; "
             "sort the rows by time",
             pandas="df.sort_index(), or df.sort_values(time_column)",
-        )
-    if (steps == 0).any():
-        place = int(np.argmax(steps == 0))
-        raise DataError(
-            f"{label}: the time {times[place]} occurs more than once "
-            f"({int((steps == 0).sum())} duplicates); keep one of each, or, if the table is long, "
-            "name item_column or dimension_column (--item-column or --dimension-column)",
-            pandas="df[~df.index.duplicated()]",
         )
 
 

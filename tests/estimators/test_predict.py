@@ -86,6 +86,13 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_drawn(trained,
         trained.predict(table, device=device)
     with pytest.raises(ValueError, match=f"device='{device}' can't be used"):
         trained.log_prob(table, device=device)
+
+
+@pytest.mark.parametrize("seed", [None, "a", 0.5])
+def test_a_seed_that_is_none_is_named(trained, seed):
+    for draw in (trained.predict, trained.log_prob):
+        with pytest.raises(ValueError, match=f"seed must be an integer, got {seed!r}"):
+            draw([entry(random_walk())], seed=seed)
     assert next(trained.model.parameters()).device.type == "cpu"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ _POSITIVE_INTEGERS = (
     "max_epochs",
     "patience",
 )
+_SHARES = ("dropout", "condition_dropout", "ema_decay")
+_NOT_NEGATIVE = ("weight_decay", "gradient_clip")
 
 
 def check_parameters(estimator: GenerativeEstimator) -> None:
@@ -58,8 +61,7 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
         )
     if not isinstance(estimator.calibrate, (bool, np.bool_, type(None))):
         raise ValueError(f"calibrate must be True, False or None, got {estimator.calibrate!r}")
-    if not isinstance(estimator.seed, (int, np.integer)):
-        raise ValueError(f"seed must be an integer, got {estimator.seed!r}")
+    check_seed(estimator.seed)
     if estimator.lags is not None:
         if not len(estimator.lags):
             raise ValueError("lags must name at least one lag, or be None to choose by frequency")
@@ -93,14 +95,17 @@ def check_parameters(estimator: GenerativeEstimator) -> None:
             "calibrate=True makes forecasts wider around a simple forecast, and scaling="
             f"{estimator.scaling!r} has none: choose another scaling, or leave calibrate out"
         )
-    if not 0.0 <= estimator.dropout < 1.0:
-        raise ValueError(f"dropout must lie in [0, 1), got {estimator.dropout}")
-    if not 0.0 <= estimator.condition_dropout < 1.0:
-        raise ValueError(f"condition_dropout must lie in [0, 1), got {estimator.condition_dropout}")
-    if not 0.0 <= estimator.ema_decay < 1.0:
-        raise ValueError(f"ema_decay must lie in [0, 1), got {estimator.ema_decay}")
+    for name in (*_SHARES, "learning_rate", *_NOT_NEGATIVE):
+        if not isinstance(value := getattr(estimator, name), numbers.Real):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+    for name in _SHARES:
+        if not 0.0 <= getattr(estimator, name) < 1.0:
+            raise ValueError(f"{name} must lie in [0, 1), got {getattr(estimator, name)}")
     if not estimator.learning_rate > 0.0:
         raise ValueError(f"learning_rate must be positive, got {estimator.learning_rate}")
+    for name in _NOT_NEGATIVE:
+        if not getattr(estimator, name) >= 0.0:
+            raise ValueError(f"{name} must not be negative, got {getattr(estimator, name)}")
     if estimator.freq is not None:
         base_frequency(estimator.freq)
     check_sampler(estimator.solver, estimator.num_steps, estimator.grid)
@@ -289,6 +294,12 @@ def _ends_early(entry: dict[str, Any], label: str, length: int) -> str:
         f"{entry['start'] + (reach - 1)}, and must be known until {entry['start'] + (length - 1)}. "
         "In a frame these are rows after the last values, empty in all but the known columns"
     )
+
+
+def check_seed(seed: Any) -> None:
+    """Raise a ValueError unless ``seed`` is an integer."""
+    if not isinstance(seed, (int, np.integer)):
+        raise ValueError(f"seed must be an integer, got {seed!r}")
 
 
 def positive_integer(name: str, value: Any) -> None:

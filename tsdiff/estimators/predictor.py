@@ -172,6 +172,7 @@ class GenerativePredictor(RepresentablePredictor):
         self.check_options(num_samples, solver, num_steps, grid, batch_size, precision)
         if solver is not None:
             self.model.check_solver(solver)
+        checks.check_seed(seed)
         checks.check_device(device)
         if quantiles is not None:
             check_quantiles(quantiles)
@@ -369,6 +370,7 @@ class GenerativePredictor(RepresentablePredictor):
             there is no such device.
         """
         checks.check_likelihood(method, options)
+        checks.check_seed(seed)
         checks.check_device(device)
         checks.positive_integer("batch_size", batch_size)
         given = layout.read(dataset, self.facts, self.facts.freq)

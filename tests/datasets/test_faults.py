@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsdiff.datasets import get_dataset
-from tsdiff.datasets.faults import faults, faults_of
+from tsdiff.datasets import DataError, get_dataset
+from tsdiff.datasets.faults import faults, faults_of, magnitudes_of
 
 N = 2000
 TIME = np.arange(N)
@@ -100,3 +100,23 @@ def test_faults_are_told_by_column_series_time_and_value():
     assert "column 'east' of series 'y' holds" in told
     assert "; and 2 more columns such values. " in told
     assert "west" not in told
+
+
+def of_sizes(*sizes):
+    target = np.random.default_rng(0).standard_normal((len(sizes), 50)) * np.array(sizes)[:, None]
+    names = [f"x{d}" for d in range(len(sizes))]
+    return [{"target": target, "start": pd.Period("2024-01-01", "D"), "dimension_names": names}]
+
+
+def test_values_that_are_lost_in_rounding_are_told():
+    assert magnitudes_of(of_sizes(1e-9, 0.0, 1.0, 1e99)) is None
+    assert magnitudes_of(of_sizes(1e-15) + of_sizes(1.0)) is None
+    told = magnitudes_of(of_sizes(1.0, 1e-15, 1e-25, 1e-30, 1e-40))
+    assert told is not None
+    assert told.startswith("no value is as large as 1e-10 of 'x1' (2.")
+    assert "and 1 more: numbers as small are taken for rounding" in told
+
+
+def test_values_whose_squares_are_infinite_are_refused():
+    with pytest.raises(DataError, match=r"column 'x1' holds 2\.\de\+200.*larger units"):
+        magnitudes_of(of_sizes(1.0, 1e200))

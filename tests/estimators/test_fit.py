@@ -13,7 +13,7 @@ import torch
 
 import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
-from tsdiff.datasets import DataWarning, as_entries, cut_before, rolling_windows
+from tsdiff.datasets import DataError, DataWarning, as_entries, cut_before, rolling_windows
 from tsdiff.estimators import GenerativePredictor, SavedModelError, prepare
 from tsdiff.estimators.lightning_module import MONITOR, _ratio, ensemble_crps_sum
 from tsdiff.estimators.training import CheckpointError, TrainingDivergedError
@@ -36,6 +36,10 @@ FlowMatching = tsdiff.FlowMatchingEstimator
         ({"num_steps": 0}, "num_steps must be a positive integer"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number, got 'fast'"),
+        ({"dropout": None}, "dropout must be a number, got None"),
+        ({"weight_decay": -1.0}, r"weight_decay must not be negative, got -1\.0"),
+        ({"gradient_clip": -1.0}, r"gradient_clip must not be negative, got -1\.0"),
         ({"freq": "fortnight"}, "unknown frequency 'fortnight'"),
         ({"lags": (0,)}, "every lag must be a positive integer"),
         ({"lags": ()}, "at least one lag"),
@@ -46,6 +50,14 @@ FlowMatching = tsdiff.FlowMatchingEstimator
 def test_bad_parameters_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         FlowMatching(**SMALL | options).fit([entry(random_walk())], progress=False)
+
+
+def test_data_in_units_that_leave_only_rounding_are_told_of():
+    estimator = FlowMatching(**SMALL | {"max_epochs": 1})
+    with pytest.warns(DataWarning, match="taken for rounding"):
+        estimator.fit([entry(1e-20 * random_walk())], progress=False)
+    with pytest.raises(DataError, match="squares of values"):
+        estimator.fit([entry(1e200 * random_walk())], progress=False)
 
 
 def infinite():

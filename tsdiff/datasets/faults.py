@@ -17,12 +17,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from tsdiff.datasets.businessdays import business_day_periods
-from tsdiff.datasets.entries import DataEntry
+from tsdiff.datasets.entries import DataEntry, DataError
 
 _SPREADS, _OTHERS, _LEVEL = 100.0, 30.0, 0.5
 _FEW, _SHARE = 3, 1000
 _FEWEST = 20  # distances above zero that tell how a series moves
 _MOST_NAMED = 3
+# Sizes whose spread, a little less, is told from rounding, and whose squares are finite.
+_SMALLEST, _LARGEST = 1e-10, 1e100
 
 
 def faults(values: np.ndarray) -> np.ndarray:
@@ -58,6 +60,34 @@ def faults_of(entries: Sequence[DataEntry]) -> str | None:
     return (
         f"{'; '.join(found[:_MOST_NAMED])}{more}. So far out, a single value can spoil the "
         "intervals of all columns: set it to NaN if it is a fault"
+    )
+
+
+def magnitudes_of(entries: Sequence[DataEntry]) -> str | None:
+    """A sentence on dimensions in units so large that rounding is all there is, or None.
+
+    Raises
+    ------
+    DataError
+        If there is a value whose square may not be finite.
+    """
+    largest = np.max([np.nanmax(np.abs(entry["target"]), axis=1) for entry in entries], axis=0)
+    names = entries[0].get("dimension_names") or range(len(largest))
+    sizes = [(str(name), size) for name, size in zip(names, largest, strict=True)]
+    if beyond := [f"column {name!r} holds {size:.2g}" for name, size in sizes if size > _LARGEST]:
+        raise DataError(
+            f"{beyond[0]}, and squares of values beyond {_LARGEST:g} are not finite: give it in "
+            "larger units, or set it to NaN where it stands for a missing value"
+        )
+    small = [f"{name!r} ({size:.2g})" for name, size in sizes if 0.0 < size < _SMALLEST]
+    if not small:
+        return None
+    others = len(small) - _MOST_NAMED
+    more = f" and {others} more" if others > 0 else ""
+    return (
+        f"no value is as large as {_SMALLEST:g} of {', '.join(small[:_MOST_NAMED])}{more}: numbers "
+        "as small are taken for rounding, and forecasts for constants. Give them in smaller units, "
+        "times 1e12, say"
     )
 
 

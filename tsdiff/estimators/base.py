@@ -13,7 +13,7 @@ import torch
 from gluonts.model.estimator import Estimator
 
 from tsdiff.datasets import DataError, DataWarning, as_entries, cut_before
-from tsdiff.datasets.faults import faults_of
+from tsdiff.datasets.faults import faults_of, magnitudes_of
 from tsdiff.decoders import Decoder
 from tsdiff.estimators import checks, layout, prepare
 from tsdiff.estimators.calibration import calibrate
@@ -287,17 +287,18 @@ class GenerativeEstimator(Estimator):
         -----
         DataWarning
             If there is no room for validation windows, some series have nothing before them, gaps
-            leave hardly a whole horizon, a value lies so far out that it can't be data, a dimension
-            begins too late to be learned, there are covariates that no model reads, or some columns
-            look like covariates.
+            leave hardly a whole horizon, a value lies so far out that it can't be data, values are
+            so small that rounding is all they are, a dimension begins too late to be learned, there
+            are covariates that no model reads, or some columns look like covariates.
         """
         checks.check_parameters(self)
         entries = layout.without_unread(as_entries(data, self.freq, known_columns))
         found = Layout.of(entries)
         entries = layout.arranged(entries, found)
         layout.warn_of_plans(entries, self.prediction_length)
-        if faults := faults_of(entries):
-            warnings.warn(faults, DataWarning, stacklevel=2)
+        for told in (magnitudes_of(entries), faults_of(entries)):
+            if told:
+                warnings.warn(told, DataWarning, stacklevel=2)
         held_out, kept = self._divided(entries, validation_data, found)
         # Of the mean, every window has a unit of its own, and "none" is none.
         measured = self.decoding == "horizon" or self.scaling not in UNREFERRED

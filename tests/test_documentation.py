@@ -9,9 +9,12 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.estimators.small import SMALL, entry, random_walk, samples_of
 from tsdiff.estimators.training import TrainingOptions
+from tsdiff.networks import ResidualMLP
+from tsdiff.random import seeded
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,21 +38,48 @@ def test_readme_runs_as_printed(tmp_path):
     assert "random walk" in printed
 
 
-def test_a_decoder_of_ones_own(tmp_path):
-    """The page on decoders defines an estimator; it passes for one of ours."""
+DECODERS = ["TrigonometricEstimator", "LaplaceEstimator"]
+
+
+@pytest.fixture
+def decoders():
+    """What the page on decoders defines."""
+    from tsdiff.estimators import ESTIMATORS
+
     names: dict = {}
     for block in python_blocks("docs/add-a-decoder.md"):
         exec(compile(block, "docs/add-a-decoder.md", "exec"), names)
-    import tsdiff
-    from tsdiff.estimators import ESTIMATORS
+    yield names
+    for name in DECODERS:
+        ESTIMATORS.pop(name, None)
 
-    try:
-        data = [entry(random_walk())]
-        predictor = names["TrigonometricEstimator"](**SMALL).fit(data, progress=False)
-        predictor.save(tmp_path)
-        assert (samples_of(tsdiff.load(tmp_path), data) == samples_of(predictor, data)).all()
-    finally:
-        ESTIMATORS.pop("TrigonometricEstimator", None)
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoder_of_ones_own(name, decoders, tmp_path):
+    """Estimators that the page on decoders defines pass for some of ours."""
+    import tsdiff
+
+    data = [entry(random_walk())]
+    predictor = decoders[name](**SMALL).fit(data, progress=False)
+    predictor.save(tmp_path)
+    assert (samples_of(tsdiff.load(tmp_path), data) == samples_of(predictor, data)).all()
+    assert predictor.log_prob(data).shape == (1, 4)
+
+
+def test_the_law_of_the_page_is_that_of_laplace(decoders):
+    """Untrained: the data's moments, and as much probability within a scale as there should be."""
+    decoder = decoders["Laplace"](ResidualMLP(4, 3), 2)
+    decoder.set_data_moments(torch.tensor([5.0, -1.0]), torch.diag(torch.tensor([8.0, 0.5])))
+    context = torch.zeros(200_000, 1, 3)
+    with torch.no_grad():
+        drawn = decoder.sample(context, generator=seeded(0)).squeeze(1)
+        density = decoder.log_prob(drawn.unsqueeze(1), context)
+    scale = torch.tensor([2.0, 0.5])
+    distance = (drawn - torch.tensor([5.0, -1.0])).abs() / scale
+    assert drawn.std(0).tolist() == pytest.approx([8.0**0.5, 0.5**0.5], rel=0.02)
+    assert (distance < 1.0).float().mean(0).tolist() == pytest.approx([0.632, 0.632], abs=0.01)
+    expected = -distance.sum(1) - (2.0 * scale).log().sum()
+    torch.testing.assert_close(density, expected)
 
 
 PAGES = ["start.md", "choose.md"]

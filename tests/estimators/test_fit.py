@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pytorch_lightning import Callback
 
 import tsdiff
 from tests.estimators.small import SMALL, entry, frame, random_walk, samples_of
@@ -168,6 +170,23 @@ def test_coordinates_stay_where_weights_or_most_of_the_data_know_them():
     kept = long[:, : trained_on(400, 6)]
     assert kept.shape[1] > 360
     np.testing.assert_allclose(untrained.model.coordinates.centre, kept.mean(1))
+
+
+def test_an_interrupt_is_one_and_leaves_the_process_as_it_was():
+    """A notebook must go on, and be interrupted again."""
+
+    class Interrupt(Callback):
+        def on_train_batch_end(self, *arguments):
+            raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    estimator = FlowMatching(**SMALL, trainer_kwargs={"callbacks": Interrupt()})
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            estimator.fit([entry(random_walk())], progress=False)
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def test_a_diverging_loss_stops_with_an_explanation():

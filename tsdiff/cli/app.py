@@ -39,10 +39,6 @@ class Commands(TyperGroup):
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
-        except SystemExit as stop:  # Lightning's answer to an interrupt
-            if isinstance(stop.__context__, KeyboardInterrupt):
-                raise typer.Exit(INTERRUPTED) from None
-            raise
         except Exception as error:
             screen = ctx.obj or Screen()
             if screen.debug or not _is_explained(error):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +77,8 @@ def train(
         If the loss becomes NaN or infinite.
     CheckpointError
         If ``checkpoint_dir`` holds a run with other settings or other data.
+    KeyboardInterrupt
+        If the user wants it to end.
     """
     untrained = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     module = TrainingModule(model, sampler, validation, options)
@@ -88,13 +92,14 @@ def train(
             _load_weights(model, state)
         else:
             trainer = _trainer(folder, options, validation, trainer_kwargs, progress)
-            trainer.fit(
-                module,
-                train_dataloaders=range(options.num_batches_per_epoch),
-                val_dataloaders=None if validation is None else range(1),
-                ckpt_path=str(last) if started else None,
-                weights_only=True,
-            )
+            with _interruptible():
+                trainer.fit(
+                    module,
+                    train_dataloaders=range(options.num_batches_per_epoch),
+                    val_dataloaders=None if validation is None else range(1),
+                    ckpt_path=str(last) if started else None,
+                    weights_only=True,
+                )
         if validation is not None:
             _keep_best(model, module.history, folder / f"{BEST}.ckpt", untrained)
     model.cpu().eval()
@@ -230,6 +235,23 @@ def _as_list(callbacks: Any) -> list[Callback]:
     if callbacks is None:
         return []
     return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let an interrupt be one: Lightning has the process exit, and all further ones ignored."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        # Only the main thread may set it, and only there has Lightning done so.
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and handler is not None and signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

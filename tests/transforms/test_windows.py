@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tsdiff.datasets import DataError
 from tsdiff.datasets.businessdays import business_day_periods
 from tsdiff.random import seeded
 from tsdiff.transforms import Series, WindowSampler, forecast_windows, load_series
@@ -183,9 +184,9 @@ class TestSampler:
     def test_series_that_are_too_short_are_left_out_or_an_error(self) -> None:
         mixed = load_series([ramp(3), ramp(10, 5000.0)], "D", 0)
         assert WindowSampler(mixed, 4, 3).draw(50, seeded(1)).target.min() >= 5000.0
-        with pytest.raises(ValueError, match=r"longest has 3 steps.*at least 4"):
+        with pytest.raises(DataError, match=r"longest has 3 steps.*at least 4"):
             WindowSampler(mixed[:1], 4, 3)
-        with pytest.raises(ValueError, match="longest has 0 steps"):
+        with pytest.raises(DataError, match="longest has 0 steps"):
             WindowSampler([], 4, 3)
 
 

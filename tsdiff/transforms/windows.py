@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tsdiff.datasets.entries import DataError
 from tsdiff.transforms.series import Measure, Series
 
 
@@ -101,7 +102,7 @@ class WindowSampler:
 
     Raises
     ------
-    ValueError
+    DataError
         If no series is long enough.
     """
 
@@ -110,7 +111,7 @@ class WindowSampler:
         usable = [s for s in series if len(s) > horizon]
         if not usable:
             longest = max((len(s) for s in series), default=0)
-            raise ValueError(
+            raise DataError(
                 f"no series is long enough to train on: the longest has {longest} steps, and a "
                 f"horizon of {horizon} needs at least {horizon + 1}. Forecast fewer steps or "
                 "give more data"

@@ -141,7 +141,7 @@ def step_forecasts(
     lags: Sequence[int],
 ) -> Tensor:
     """Mean forecasts ``[n, T, D]``, step by step from ``origins [n]``, fitted before ``split``."""
-    context_length = min(context_length, max(1, len(series) // 3))
+    context_length = _context_within([series], context_length)
     standard = _with_standard_covariates(series, split)
     problem = _Problem(standard, horizon, context_length, season, tuple(lags))
     coordinates = _candidate(problem, *SCALINGS[choice.scaling], choice.structure)

@@ -239,6 +239,13 @@ class TestChoice:
             corrected += choose(walk, noise, lags=(1,), horizon=3).structure is not None
         assert corrected <= 2
 
+    @pytest.mark.parametrize("seed", range(6))
+    def test_what_is_mostly_none_is_referred_to_its_level(self, seed: int) -> None:
+        """The last value is none as a rule, which in absolute terms errs least of all."""
+        rng = np.random.default_rng(seed)
+        sold = (rng.random((500, 4)) < 0.08) * rng.integers(1, 9, (500, 4))
+        assert choose(sold.astype(float), horizon=14).scaling == "whitened_level"
+
     @pytest.mark.parametrize("unit", [1e-6, 1e9])
     def test_units_have_no_say(self, unit: float) -> None:
         for values in (self.walk(), self.noise(), self.seasonal()):

@@ -98,7 +98,7 @@ class GenerativeEstimator(Estimator):
         horizon at once, around a day-ahead regression of all its steps
         (:mod:`tsdiff.transforms.profile`), for series with a strong season. ``"auto"``: the one of
         the two whose simple forecast errs less on the last fifth of the training data, a whole
-        horizon by a twentieth at least; step by step where ``scaling``, ``linear`` or ``lags`` say
+        horizon by a tenth at least; step by step where ``scaling``, ``linear`` or ``lags`` say
         how.
     num_modes
         Leading modes of the horizon's errors that the decoder models; the others stay Gaussian.

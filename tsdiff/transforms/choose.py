@@ -121,12 +121,23 @@ def _strongest_reference(problem: _Problem) -> str:
     if length - problem.horizon <= first:
         return last
 
+    squared = is_mostly_least(problem.series)
     errors = {
-        scaling: _rollout_error(problem, _candidate(problem, *SCALINGS[scaling], None), first)
+        scaling: _rollout_error(
+            problem, _candidate(problem, *SCALINGS[scaling], None), first, squared=squared
+        )
         for scaling in (last, *others)
     }
     best = min(others, key=errors.__getitem__)
     return best if errors[best] < (1.0 - _CLEARLY) * errors[last] else last
+
+
+def is_mostly_least(series: Series) -> bool:
+    """Whether most values are the least of their dimension, as of sales on a few days.
+
+    In absolute terms a forecast of nothing is then hard to beat, and the last value mostly is one.
+    """
+    return bool((series.target == series.target.min(0)).mean() > 0.5)
 
 
 def step_forecasts(
@@ -304,11 +315,14 @@ def _with_standard_covariates(series: Series, split: int) -> Series:
     return replace(series, features=features.astype(np.float32))
 
 
-def _rollout_error(problem: _Problem, coordinates: Coordinates, first: int) -> float:
+def _rollout_error(
+    problem: _Problem, coordinates: Coordinates, first: int, *, squared: bool = False
+) -> float:
     """:func:`mean_error` of the mean forecasts that are rolled out from step ``first`` on."""
     last = len(problem.series) - problem.horizon
     origins = torch.from_numpy(np.unique(np.linspace(first, last, _ORIGINS).astype(int)))
-    return mean_error(problem.series, origins, _rolled_out(problem, coordinates, origins))
+    forecast = _rolled_out(problem, coordinates, origins)
+    return mean_error(problem.series, origins, forecast, squared=squared)
 
 
 def _rolled_out(problem: _Problem, coordinates: Coordinates, origins: Tensor) -> Tensor:
@@ -327,11 +341,13 @@ def _rolled_out(problem: _Problem, coordinates: Coordinates, origins: Tensor) ->
     return torch.stack(path, dim=1)
 
 
-def mean_error(series: Series, origins: Tensor, forecast: Tensor) -> float:
+def mean_error(
+    series: Series, origins: Tensor, forecast: Tensor, *, squared: bool = False
+) -> float:
     """Mean absolute error of forecasts ``[n, T, D]`` of the steps from ``origins [n]`` on.
 
     Of each dimension and of the sum, in units of the standard deviation of its increments, so
-    that all count alike.
+    that all count alike. Or, ``squared``, the root of the mean square.
     """
     values = torch.from_numpy(series.target)
     steps = origins.unsqueeze(1) + torch.arange(forecast.shape[1])
@@ -344,6 +360,7 @@ def mean_error(series: Series, origins: Tensor, forecast: Tensor) -> float:
     change = (values.diff(dim=0).square() * known).sum(0) / known.sum(0).clamp_min(1.0)
     unit = torch.maximum(change.sqrt(), floor)
     unit_sum = torch.maximum(values.sum(1).diff().square().mean().sqrt(), floor.sum())
-    each = (error.abs().sum((0, 1)) / observed.sum((0, 1)).clamp_min(1.0) / unit).mean()
-    total = error.sum(-1).abs().mean() / unit_sum
-    return float(each + total)
+    power = 2.0 if squared else 1.0
+    each = error.abs().pow(power).sum((0, 1)) / observed.sum((0, 1)).clamp_min(1.0)
+    total = error.sum(-1).abs().pow(power).mean()
+    return float((each.pow(1.0 / power) / unit).mean() + total.pow(1.0 / power) / unit_sum)

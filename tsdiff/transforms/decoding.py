@@ -13,14 +13,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tsdiff.transforms.choose import Choice, mean_error, step_forecasts
+from tsdiff.transforms.choose import Choice, is_mostly_least, mean_error, step_forecasts
 from tsdiff.transforms.profile import Plan
 from tsdiff.transforms.profile_fit import plan_forecasts
 from tsdiff.transforms.series import Series
 
 DECODINGS = ("auto", "autoregressive", "horizon")
 # Share by which a whole horizon's forecast must err less.
-_CLEARLY = 0.05
+_CLEARLY = 0.1
 # Share of futures without a missing value below which few can be learned from as a whole.
 _MOSTLY_WHOLE = 0.5
 
@@ -49,10 +49,10 @@ def prefers_whole_horizons(
     longest = max(series, key=len)
     if plan.season == 1 or _share_whole(longest, horizon) < _MOSTLY_WHOLE:
         return False
-    at_once = plan_forecasts(plan, longest, horizon)
-    if at_once is None:
+    found = plan_forecasts(plan, longest, horizon)
+    if found is None:
         return False
-    split, origins, forecast = at_once
+    split, origins, forecast = found
     one_by_one = step_forecasts(
         choice,
         longest,
@@ -63,8 +63,11 @@ def prefers_whole_horizons(
         season=season,
         lags=lags,
     )
-    error = mean_error(longest, origins, one_by_one)
-    return mean_error(longest, origins, forecast) < (1.0 - _CLEARLY) * error
+    squared = is_mostly_least(longest)
+    at_once, by_steps = (
+        mean_error(longest, origins, one, squared=squared) for one in (forecast, one_by_one)
+    )
+    return at_once < (1.0 - _CLEARLY) * by_steps
 
 
 def _share_whole(series: Series, horizon: int) -> float:

@@ -187,6 +187,38 @@ def test_training_does_not_see_a_value_before_its_time() -> None:
         assert torch.equal(events[4:], moved[4:])
 
 
+def test_a_drift_that_may_be_noise_is_none() -> None:
+    """Of twelve steps means of a third of a spread are noise, of twelve hundred they are not."""
+    mean = torch.tensor([0.3, -0.3, 1.0, 0.0])
+    few = prepare.without_noise(mean, torch.ones(4) / 12)
+    torch.testing.assert_close(few, torch.tensor([0.3 * (1 - 1 / 1.08), -0.0222222, 11 / 12, 0.0]))
+    many = prepare.without_noise(mean, torch.ones(4) / 1200)
+    torch.testing.assert_close(many, mean, rtol=0.01, atol=0.0)
+    assert (prepare.without_noise(mean, torch.ones(4)) == 0.0).all()
+
+
+def test_short_walks_have_no_drift_and_short_trends_keep_it(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    walk = rng.standard_normal((6, 60))
+
+    def drift(steps: np.ndarray) -> float:
+        data = [entry(100.0 + steps.cumsum(1))]
+        options = SMALL | {"scaling": "whitened", "num_validation_windows": 0}
+        estimator = FlowMatchingEstimator(**options)
+        model = estimator.build_model(estimator.fit(data, progress=False).facts)
+        series = load_series(data, "D", 0)
+        prepare.fit_statistics(model, series, WindowSampler(series, model.past_length, 4), 0)
+        return model.decoder.axes.mean.norm().item()
+
+    kinds = walk, 2.0 + walk, 0.2 + rng.standard_normal((6, 2000))
+    by_chance, trend, long = map(drift, kinds)
+    monkeypatch.setattr(prepare, "_FEW_STEPS", 0)
+    plain = [drift(kind) for kind in kinds]
+    assert by_chance < 0.5 * plain[0]
+    assert trend > 0.9 * plain[1]
+    assert long == plain[2]
+
+
 def test_a_solver_that_is_a_function_cannot_be_saved_and_says_so(tmp_path) -> None:
     estimator = FlowMatchingEstimator(**SMALL, solver=EulerMaruyama(diffusion=torch.ones_like))
     model = estimator.build_model(_facts([entry(random_walk())]))

@@ -19,7 +19,7 @@ from tsdiff.transforms import (
     fit_linear,
     set_size,
 )
-from tsdiff.transforms.choose import Choice, _rolling_level
+from tsdiff.transforms.choose import Choice, _rolling_level, is_mostly_least
 from tsdiff.transforms.linear import ridge_path
 
 LAGS = (1, 2, 7)
@@ -245,6 +245,9 @@ class TestChoice:
         rng = np.random.default_rng(seed)
         sold = (rng.random((500, 4)) < 0.08) * rng.integers(1, 9, (500, 4))
         assert choose(sold.astype(float), horizon=14).scaling == "whitened_level"
+        # What never moves says nothing of the others.
+        walk = np.concatenate([self.walk()[:, :1], np.zeros((700, 3))], axis=1)
+        assert not is_mostly_least(series_of(walk))
 
     @pytest.mark.parametrize("unit", [1e-6, 1e9])
     def test_units_have_no_say(self, unit: float) -> None:

@@ -49,6 +49,8 @@ _FEW_COMPLETE = 0.1
 # Contexts that a correlation is pooled over, and how many of them are held in memory.
 _MOST_TILES, _TILES_AT_ONCE = 512, 8
 _STATISTICS = 17
+# Windows, or steps of a single one, below which a drift may well be noise, and is then none.
+_FEW_STEPS = 200
 # Values, or events, of a dimension below which they tell nothing of its spread.
 _FEW = 30
 
@@ -266,7 +268,19 @@ def fit_statistics(
     # What was hardly seen is whitened, as far as anybody knows.
     told = (seen.sum(0) >= min(_FEW, 0.5 * float(seen.sum(0).max()))).to(mean.dtype)
     covariance = torch.outer(told, told) * covariance + torch.diag(1.0 - told)
+    steps = max(len(sampler), model.facts.prediction_length)  # windows overlap
+    if steps < _FEW_STEPS:
+        mean = without_noise(mean, covariance.diagonal() / steps)
     model.decoder.set_data_moments(told * mean, covariance)
+
+
+def without_noise(mean: Tensor, variance: Tensor) -> Tensor:
+    """Estimated means, shrunk by the share that their ``variance`` is likely to have in them.
+
+    James and Stein's estimator, of each by itself: what can't be told from zero is zero.
+    """
+    share = variance / mean.square().clamp_min(1e-300)
+    return mean * (1.0 - share).clamp_min(0.0)
 
 
 def _set_typical(

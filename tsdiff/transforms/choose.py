@@ -137,7 +137,9 @@ def is_mostly_least(series: Series) -> bool:
 
     In absolute terms a forecast of nothing is then hard to beat, and the last value mostly is one.
     """
-    return bool((series.target == series.target.min(0)).mean() > 0.5)
+    least = series.target.min(0)
+    moves = series.target.max(0) > least
+    return bool(moves.any() and (series.target == least)[:, moves].mean() > 0.5)
 
 
 def step_forecasts(

@@ -9,6 +9,7 @@ import pytest
 import tsdiff
 from tests.estimators.small import SMALL
 from tsdiff.estimators.horizon import HorizonModel
+from tsdiff.transforms import profile_fit
 
 FREE = {name: value for name, value in SMALL.items() if name not in ("lags", "prediction_length")}
 
@@ -87,6 +88,24 @@ def test_gaps_that_leave_few_whole_days_and_short_data_speak_for_single_steps():
     few = np.random.default_rng(1).random(data.shape) < 0.0005
     assert decoding_of(data.mask(few)) == "horizon"
     assert decoding_of(data.iloc[: 24 * 9]) == "autoregressive"
+
+
+def test_of_very_large_data_plans_are_judged_by_the_end_and_made_if_asked_for(monkeypatch):
+    data = days_that_differ()
+    (series,) = tsdiff.transforms.load_series(tsdiff.datasets.as_entries(data), "h", 24)
+    assert len(profile_fit.judged_by([series], 24)) == len(series)
+    monkeypatch.setattr(profile_fit, "_MOST_VALUES", 2500 * 3)
+    end = profile_fit.judged_by([series], 24)
+    assert len(end) == 2500
+    assert end.start == series.start + (len(series) - 2500)
+    np.testing.assert_array_equal(end.target, series.target[-2500:])
+    np.testing.assert_array_equal(end.features, series.features[-2500 - 24 :])
+    monkeypatch.setattr(profile_fit, "_MOST_VALUES", 1)  # a hundred seasons all the same
+    assert len(profile_fit.judged_by([series], 24)) == 2400
+    assert decoding_of(data) == "horizon"
+    monkeypatch.setattr(profile_fit, "_MOST_ERRORS", series.target.size)
+    assert decoding_of(data) == "autoregressive"
+    assert decoding_of(data, decoding="horizon") == "horizon"
 
 
 def test_the_longest_of_several_series_decides():

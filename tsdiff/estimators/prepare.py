@@ -29,6 +29,7 @@ from tsdiff.transforms import (
     default_lags,
     fit_linear,
     forecast_windows,
+    is_too_large,
     load_series,
     num_calendar_features,
     prefers_whole_horizons,
@@ -130,12 +131,12 @@ def gather_facts(
         "lags": lags,
     }
     choice = choose_coordinates(training, scaling=scaling, linear=linear, **sizes_in_steps)
-    plan = None
-    if decoding == "horizon" or (decoding == "auto" and season > 1):
+    plan, asked = None, decoding == "horizon"
+    if asked or (
+        decoding == "auto" and season > 1 and not is_too_large(training, prediction_length)
+    ):
         plan = choose_plan(training, prediction_length, found)
-        if decoding == "auto" and not prefers_whole_horizons(
-            training, plan, choice, **sizes_in_steps
-        ):
+        if not asked and not prefers_whole_horizons(training, plan, choice, **sizes_in_steps):
             plan = None
     return DataFacts(
         target_dim=target_dim,

@@ -9,7 +9,7 @@ from tsdiff.transforms.inputs import InputLayer
 from tsdiff.transforms.lags import default_context_length, default_lags, season_length
 from tsdiff.transforms.linear import LinearCorrection
 from tsdiff.transforms.profile import Plan, ProfileForecast, ProfileFrame
-from tsdiff.transforms.profile_fit import choose_plan, fit_profile
+from tsdiff.transforms.profile_fit import choose_plan, fit_profile, is_too_large
 from tsdiff.transforms.recent_errors import history_length, lately
 from tsdiff.transforms.series import Measure, Series, Sizes, load_series, sizes_of
 from tsdiff.transforms.windows import (
@@ -47,6 +47,7 @@ __all__ = [
     "fit_profile",
     "forecast_windows",
     "history_length",
+    "is_too_large",
     "lately",
     "load_series",
     "measures_of",

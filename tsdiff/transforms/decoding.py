@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tsdiff.transforms.choose import Choice, is_mostly_least, mean_error, step_forecasts
 from tsdiff.transforms.profile import Plan
-from tsdiff.transforms.profile_fit import plan_forecasts
+from tsdiff.transforms.profile_fit import judged_by, plan_forecasts
 from tsdiff.transforms.series import Series
 
 DECODINGS = ("auto", "autoregressive", "horizon")
@@ -46,7 +46,7 @@ def prefers_whole_horizons(
     horizon, context_length, season, lags
         In steps.
     """
-    longest = max(series, key=len)
+    longest = judged_by(series, season)
     if plan.season == 1 or _share_whole(longest, horizon) < _MOSTLY_WHOLE:
         return False
     found = plan_forecasts(plan, longest, horizon)

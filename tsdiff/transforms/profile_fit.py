@@ -49,8 +49,13 @@ _PRIOR_QUANTILES = 0.3
 # standard errors by which that must pay on blocks held out; and the spread of a regressor that is
 # constant up to single precision.
 _PRIOR_SPREAD, _CERTAIN, _CONSTANT = 0.1, 3.0, 1e-5
-# Origins and draws by which a plan is judged, and the seed of the latter.
+# Origins and draws by which a plan is judged, and the seed of the latter; the most values that they
+# are taken from, the latest ones, but for this many seasons.
 _JUDGED, _DRAWS, _NOISE = 64, 48, 19
+_MOST_VALUES, _FEWEST_SEASONS = 2**20, 100
+# Values of the errors of all origins beyond which no plan is made unless it is asked for: 0.5 GiB,
+# a few times over.
+_MOST_ERRORS = 2**26
 # Errors of a step below which their spread is weighed against others', and as how many these count;
 # and the seed of what stands where nothing was seen.
 _FEW_SEEN, _PRIOR_SEEN, _GAPS = 20, 5.0, 29
@@ -72,7 +77,7 @@ def choose_plan(series: Sequence[Series], horizon: int, freq: str) -> Plan:
     """
     longest = max(series, key=len)
     season, daily = season_length(freq), season_is_day(freq)
-    steps = len(longest) - horizon
+    judged, steps = judged_by(series, season), len(longest) - horizon
     told_apart = daily or base_frequency(freq)[1] == "D"
     phases = season if told_apart and steps >= _FEWEST_ORIGINS * season else 1
     lowest = _lowest(torch.from_numpy(longest.target), torch.from_numpy(longest.observed))
@@ -87,12 +92,24 @@ def choose_plan(series: Sequence[Series], horizon: int, freq: str) -> Plan:
         if phases > 1:
             corrected = [replace(plan, corrected=True) for plan in plans[: len(_DEPTHS)]]
             plans = plans + corrected
-    errors = {p: e for p in plans if (e := _judge(p, longest, horizon)) is not None}
+    errors = {p: e for p in plans if (e := _judge(p, judged, horizon)) is not None}
     if not errors:
         return last
     best = min(errors, key=errors.__getitem__)
     plain = min((p for p in errors if not p.corrected), key=errors.__getitem__)
     return best if errors[best] < (1.0 - _WORTHWHILE) * errors[plain] else plain
+
+
+def judged_by(series: Sequence[Series], season: int) -> Series:
+    """What plans are judged by: the longest series, or the end of a very large one."""
+    longest = max(series, key=len)
+    most = _MOST_VALUES // longest.target.shape[1]
+    return longest.latest(max(most, _FEWEST_SEASONS * season))
+
+
+def is_too_large(series: Sequence[Series], horizon: int) -> bool:
+    """Whether the errors of all origins, which are held at once, take many gigabytes."""
+    return sum(one.target.size for one in series) * horizon > _MOST_ERRORS
 
 
 def _has_room(plan: Plan, series: Series, horizon: int) -> bool:

@@ -75,6 +75,13 @@ class Series:
         parts = {name: getattr(self, name)[:length] for name in ("target", "observed", "features")}
         return replace(self, **parts)
 
+    def latest(self, length: int) -> Series:
+        """Its last steps, and the features behind them."""
+        skipped = max(0, len(self) - length)
+        parts = {name: getattr(self, name)[skipped:] for name in ("target", "observed", "features")}
+        with business_day_periods():
+            return replace(self, start=self.start + skipped, **parts)
+
 
 def load_series(
     entries: Iterable[dict[str, Any]],

@@ -326,9 +326,7 @@ class GenerativeEstimator(Estimator):
         if late := prepare.late_dimensions(series, entries):
             listed = ", ".join(repr(facts.dimension_names[d]) for d in late)
             warnings.warn(_BEGINS_LATE.format(listed), DataWarning, stacklevel=2)
-            whole = load_series(entries, facts.freq, 0, sizes=sizes)
-            windows = WindowSampler(whole, model.past_length, self.prediction_length)
-            prepare.fit_statistics(model, whole, windows, self.seed)
+            self._fit_statistics_to_all(model, entries)
         else:
             prepare.fit_statistics(model, series, sampler, self.seed)
         if not held_out and self.num_validation_windows is None:
@@ -344,10 +342,14 @@ class GenerativeEstimator(Estimator):
         ):
             # What is in closed form alone stands on no weights, and of short data much was kept
             # from it.
-            whole = load_series(entries, facts.freq, 0, sizes=sizes)
-            windows = WindowSampler(whole, model.past_length, self.prediction_length)
-            prepare.fit_statistics(model, whole, windows, self.seed)
+            self._fit_statistics_to_all(model, entries)
         return predictor
+
+    def _fit_statistics_to_all(self, model: ForecastModel, entries: list[dict[str, Any]]) -> None:
+        """Statistics in closed form of all data, the windows that are held out among them."""
+        series = load_series(entries, model.facts.freq, 0, sizes=model.facts.sizes)
+        sampler = WindowSampler(series, model.past_length, self.prediction_length)
+        prepare.fit_statistics(model, series, sampler, self.seed)
 
     def resume(
         self,

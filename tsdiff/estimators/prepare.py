@@ -29,10 +29,9 @@ from tsdiff.transforms import (
     default_lags,
     fit_linear,
     forecast_windows,
-    is_too_large,
     load_series,
     num_calendar_features,
-    prefers_whole_horizons,
+    plan_if_better,
     season_length,
     set_size,
 )
@@ -131,13 +130,11 @@ def gather_facts(
         "lags": lags,
     }
     choice = choose_coordinates(training, scaling=scaling, linear=linear, **sizes_in_steps)
-    plan, asked = None, decoding == "horizon"
-    if asked or (
-        decoding == "auto" and season > 1 and not is_too_large(training, prediction_length)
-    ):
+    plan = None
+    if decoding == "horizon":
         plan = choose_plan(training, prediction_length, found)
-        if not asked and not prefers_whole_horizons(training, plan, choice, **sizes_in_steps):
-            plan = None
+    elif decoding == "auto":
+        plan = plan_if_better(training, choice, found, **sizes_in_steps)
     return DataFacts(
         target_dim=target_dim,
         freq=found,

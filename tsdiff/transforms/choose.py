@@ -159,11 +159,9 @@ def step_forecasts(
     problem = _Problem(standard, horizon, context_length, season, tuple(lags))
     coordinates = _candidate(problem, *SCALINGS[choice.scaling], choice.structure)
     if choice.structure is not None:
-        assert coordinates.linear is not None
         features = standard.features[: len(series)]
-        design = _regression(coordinates, standard, features, context_length, split)
-        (solution,) = ridge_path(*design, choice.structure, [choice.penalty])
-        coordinates.linear.set_weights(solution)
+        part = _regression(coordinates, standard, features, context_length, split)
+        _solve(coordinates, [part], choice.penalty)
     return _rolled_out(problem, coordinates, origins)
 
 
@@ -190,10 +188,18 @@ def fit_linear(
         if len(s) > max(context_length, coordinates.reach) + 1
     ]
     if parts:
-        design, regressors, target = (torch.cat(columns) for columns in zip(*parts, strict=True))
-        structure = coordinates.linear.structure
-        (solution,) = ridge_path(design, regressors, target, structure, [penalty])
-        coordinates.linear.set_weights(solution)
+        _solve(coordinates, parts, penalty)
+
+
+def _solve(
+    coordinates: Coordinates, parts: Sequence[tuple[Tensor, Tensor, Tensor]], penalty: float
+) -> None:
+    """Set the correction's weights by what :func:`_regression` makes of several series."""
+    assert coordinates.linear is not None
+    design, regressors, target = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    structure = coordinates.linear.structure
+    (solution,) = ridge_path(design, regressors, target, structure, [penalty])
+    coordinates.linear.set_weights(solution)
 
 
 def set_size(coordinates: Coordinates, series: Sequence[Series]) -> None:

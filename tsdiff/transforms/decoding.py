@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tsdiff.transforms.choose import Choice, is_mostly_least, mean_error, step_forecasts
 from tsdiff.transforms.profile import Plan
-from tsdiff.transforms.profile_fit import judged_by, plan_forecasts
+from tsdiff.transforms.profile_fit import choose_plan, is_too_large, judged_by, plan_forecasts
 from tsdiff.transforms.series import Series
 
 DECODINGS = ("auto", "autoregressive", "horizon")
@@ -25,33 +25,37 @@ _CLEARLY = 0.1
 _MOSTLY_WHOLE = 0.5
 
 
-def prefers_whole_horizons(
+def plan_if_better(
     series: Sequence[Series],
-    plan: Plan,
     choice: Choice,
+    freq: str,
     *,
     horizon: int,
     context_length: int,
     season: int,
     lags: Sequence[int],
-) -> bool:
-    """Whether forecasts by ``plan`` err clearly less than those step by step.
+) -> Plan | None:
+    """A plan for whole horizons if it errs clearly less than forecasts step by step, else None.
 
     Parameters
     ----------
     series
         Training data.
-    plan, choice
-        How whole horizons, and single steps, are forecast.
+    choice
+        How single steps are forecast.
+    freq
+        The data's frequency.
     horizon, context_length, season, lags
         In steps.
     """
-    longest = judged_by(series, season)
+    if season == 1 or is_too_large(series, horizon):
+        return None
+    plan, longest = choose_plan(series, horizon, freq), judged_by(series, season)
     if plan.season == 1 or _share_whole(longest, horizon) < _MOSTLY_WHOLE:
-        return False
+        return None
     found = plan_forecasts(plan, longest, horizon)
     if found is None:
-        return False
+        return None
     split, origins, forecast = found
     one_by_one = step_forecasts(
         choice,
@@ -67,7 +71,7 @@ def prefers_whole_horizons(
     at_once, by_steps = (
         mean_error(longest, origins, one, squared=squared) for one in (forecast, one_by_one)
     )
-    return at_once < (1.0 - _CLEARLY) * by_steps
+    return plan if at_once < (1.0 - _CLEARLY) * by_steps else None
 
 
 def _share_whole(series: Series, horizon: int) -> float:

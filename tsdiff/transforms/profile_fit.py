@@ -483,9 +483,8 @@ def _judge(plan: Plan, series: Series, horizon: int) -> float | None:
     trial = _trial(plan, series, horizon)
     if trial is None:
         return None
-    profile, frame, split, first = trial
+    profile, frame, values, split, first = trial
     index = first.unsqueeze(1) + torch.arange(-plan.memory, horizon)
-    values = torch.from_numpy(_filled(series, plan).target)[index]
     future = values[:, plan.memory :]
     observed = torch.from_numpy(series.observed)[index][:, plan.memory :]
     # What begins later has no size yet.
@@ -504,10 +503,14 @@ def _judge(plan: Plan, series: Series, horizon: int) -> float | None:
 
 
 class _Trial(NamedTuple):
-    """A plan fitted to what is before ``split``, and its forecasts from ``first [n]`` on."""
+    """A plan fitted to what is before ``split``, and its forecasts from ``first [n]`` on.
+
+    And windows ``[n, W + T, D]`` of the past that they are made of and the future.
+    """
 
     profile: ProfileForecast
     frame: ProfileFrame
+    values: Tensor
     split: int
     first: Tensor
 
@@ -533,8 +536,9 @@ def _trial(plan: Plan, series: Series, horizon: int) -> _Trial | None:
         return None
     first = first[:: -(-len(first) // _JUDGED)]
     index = first.unsqueeze(1) + torch.arange(-plan.memory, horizon)
-    past = torch.from_numpy(series.target)[index[:, : plan.memory]]
-    return _Trial(profile, profile(past, features[index]), split, first)
+    values = torch.from_numpy(series.target)[index]
+    frame = profile(values[:, : plan.memory], features[index])
+    return _Trial(profile, frame, values, split, first)
 
 
 def plan_forecasts(plan: Plan, series: Series, horizon: int) -> tuple[int, Tensor, Tensor] | None:
@@ -549,9 +553,8 @@ def plan_forecasts(plan: Plan, series: Series, horizon: int) -> tuple[int, Tenso
     trial = _trial(plan, series, horizon)
     if trial is None:
         return None
-    profile, frame, split, first = trial
-    middle = frame.unwhiten(torch.zeros(len(first), frame.mean[0].numel(), dtype=torch.float64))
-    return split, first, profile.bounded(middle)
+    modes = torch.zeros(len(trial.first), trial.frame.mean[0].numel(), dtype=torch.float64)
+    return trial.split, trial.first, trial.profile.bounded(trial.frame.unwhiten(modes))
 
 
 def _crps(drawn: Tensor, truth: Tensor) -> Tensor:
